@@ -1,0 +1,73 @@
+"""The gateway's process."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from api_gateway.keys import OPENAPI, SETTINGS, STACKS
+from api_gateway.middleware import answer_errors, guard, harden, is_loopback
+from api_gateway.openapi import document
+from api_gateway.routes import OPERATIONS
+from api_gateway.store import Store
+from slipway import log
+from slipway.api.kinds import STACK
+from slipway.cluster import Cluster
+from slipway.settings import Settings
+
+BODY_BYTES = 256 * 1024  # a pod spec has at most 64 KiB
+
+
+def make_app(settings: Settings, cluster: Cluster) -> web.Application:
+    """The gateway over one cluster, ready to run."""
+    open_paths = frozenset(operation.path for operation in OPERATIONS if operation.open)
+    app = web.Application(middlewares=[harden, answer_errors, guard(settings, open_paths)], client_max_size=BODY_BYTES)
+    app[SETTINGS] = settings
+    app[STACKS] = Store(cluster, STACK, settings.stack_namespace)
+    app[OPENAPI] = json.dumps(document(OPERATIONS)).encode()
+    app.cleanup_ctx.append(_watch)
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, operation.handler)
+        if operation.method == "GET":
+            app.router.add_route("HEAD", operation.path, operation.handler)
+    return app
+
+
+async def _watch(app: web.Application) -> AsyncIterator[None]:
+    watching = asyncio.create_task(app[STACKS].run())
+    yield
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+
+
+async def _serve(settings: Settings) -> web.Application:
+    """The app with its own connection, which it closes at the end."""
+    connected = contextlib.AsyncExitStack()
+    cluster = await connected.enter_async_context(Cluster.connect(settings.request_timeout))
+    app = make_app(settings, cluster)
+
+    async def close(_: web.Application) -> None:
+        await connected.aclose()
+
+    app.on_cleanup.append(close)
+    return app
+
+
+def main() -> None:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.exit(f"slipway-gateway: {error}")
+    if settings.api_key is None and not is_loopback(settings.host):
+        sys.exit(f"slipway-gateway: SLIPWAY_HOST={settings.host} is not loopback: set SLIPWAY_API_KEY as well")
+    log.configure(settings.log_level)
+    web.run_app(_serve(settings), host=settings.host, port=settings.port, print=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""The app's typed keys: what handlers find in it."""
+
+from aiohttp import web
+
+from api_gateway.store import Store
+from slipway.settings import Settings
+
+SETTINGS = web.AppKey("settings", Settings)
+STACKS = web.AppKey("stacks", Store)
+OPENAPI = web.AppKey("openapi", bytes)

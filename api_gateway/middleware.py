@@ -1,0 +1,77 @@
+"""Around every handler: who may, and what an error looks like."""
+
+import hmac
+import logging
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from api_gateway import problems
+from api_gateway.routing import Handler
+from slipway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors become answers in the shape of their API; what nobody foresaw is logged, and told to no client."""
+    try:
+        return await handler(request)
+    except Exception as error:
+        problem = problems.to_problem(error)
+        if problem is None:
+            log.exception("%s %s failed", request.method, request.path)
+            problem = problems.Problem(500, "internal server error")
+        return problems.response(request.path, problem)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def guard(settings: Settings, open_paths: frozenset[str]) -> Middleware:
+    """Lets a request through that brings the key or, where no key is set, that comes from this machine's own pages.
+
+    Without a key the gateway listens on loopback alone; Host and Origin keep foreign web pages out (DNS rebinding,
+    cross-site requests). open_paths: route patterns that need no key.
+    """
+    key = settings.api_key.get_secret_value().encode() if settings.api_key else None
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if key is None:
+            _check_local(request)
+        elif resource is None or resource.canonical not in open_paths:
+            given = request.headers.get("X-API-KEY", "").encode()
+            if not hmac.compare_digest(given, key):
+                raise problems.Problem(401, "X-API-KEY: a valid API key is required")
+        return await handler(request)
+
+    return check
+
+
+def _check_local(request: web.Request) -> None:
+    if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+        raise problems.Problem(403, "Host: without an API key only this machine's own names are served")
+    origin = request.headers.get("Origin")
+    if origin is not None and not is_loopback(urlsplit(origin).hostname or ""):
+        raise problems.Problem(403, "Origin: without an API key only pages of this machine may call")
+
+
+@web.middleware
+async def harden(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """No answer is ever guessed to be a page, or framed by one."""
+    response = await handler(request)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("X-Frame-Options", "DENY")
+    return response

@@ -1,0 +1,116 @@
+"""Health and documentation: open to everyone."""
+
+from importlib.resources import files
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from api_gateway.keys import OPENAPI, STACKS
+from api_gateway.routing import Operation, json_response
+
+TAG = "System"
+
+ASSETS = {
+    "swagger-ui.css": ("flask_openapi3_swagger", "templates/swagger/css/swagger-ui.css", "text/css"),
+    "swagger-ui-bundle.js": ("flask_openapi3_swagger", "templates/swagger/js/swagger-ui-bundle.js", "text/javascript"),
+    "redoc.standalone.js": ("flask_openapi3_redoc", "templates/redoc/js/redoc.standalone.js", "text/javascript"),
+}
+"""Files of the two page bundles that we serve: (package, path in it, type)."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Slipway API</title>
+<link rel="icon" href="data:,">
+{head}
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+SWAGGER = PAGE.format(
+    head='<link rel="stylesheet" href="/docs/swagger-ui.css">',
+    body="""<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});
+</script>""",
+)
+
+REDOC = PAGE.format(
+    head="<style>body { margin: 0; }</style>",
+    body="""<redoc spec-url="/openapi.json"></redoc>
+<script src="/docs/redoc.standalone.js"></script>""",
+)
+
+
+class Ok(BaseModel):
+    status: str = "ok"
+
+
+class Healthy(BaseModel):
+    status: str = "healthy"
+
+
+class Ready(BaseModel):
+    """Whether the watch caches follow the cluster."""
+
+    ready: bool
+
+
+async def healthz(_: web.Request) -> web.Response:
+    return json_response(Ok())
+
+
+async def health(_: web.Request) -> web.Response:
+    return json_response(Healthy())
+
+
+async def readyz(request: web.Request) -> web.Response:
+    ready = request.app[STACKS].synced
+    return json_response(Ready(ready=ready), status=200 if ready else 503)
+
+
+async def openapi(request: web.Request) -> web.Response:
+    return web.Response(body=request.app[OPENAPI], content_type="application/json")
+
+
+async def swagger(_: web.Request) -> web.Response:
+    return web.Response(text=SWAGGER, content_type="text/html")
+
+
+async def redoc(_: web.Request) -> web.Response:
+    return web.Response(text=REDOC, content_type="text/html")
+
+
+async def asset(request: web.Request) -> web.Response:
+    found = ASSETS.get(request.match_info["file"])
+    if found is None:
+        raise web.HTTPNotFound
+    package, path, media = found
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return web.Response(body=files(package).joinpath(path).read_bytes(), content_type=media, headers=headers)
+
+
+OPERATIONS = (
+    Operation("GET", "/healthz", healthz, "Whether the process lives", TAG, returns=Ok, open=True),
+    Operation("GET", "/health", health, "Whether the process lives", TAG, returns=Healthy, open=True),
+    Operation(
+        "GET",
+        "/readyz",
+        readyz,
+        "Whether answers are up to date",
+        TAG,
+        returns=Ready,
+        errors={503: "the watch of the cluster is down: answers may be old"},
+        open=True,
+    ),
+    Operation("GET", "/openapi.json", openapi, "This document", TAG, open=True),
+    Operation("GET", "/docs", swagger, "Swagger UI", TAG, media="text/html", open=True),
+    Operation("GET", "/docs/{file}", asset, "Scripts and styles of the pages", TAG, media="*/*", open=True),
+    Operation("GET", "/redoc", redoc, "ReDoc", TAG, media="text/html", open=True),
+)

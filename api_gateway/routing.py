@@ -1,0 +1,34 @@
+"""A route, told once: aiohttp serves it and the OpenAPI document describes it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from pydantic import BaseModel
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path.
+
+    returns: model of the JSON answer; None: `media` is sent as it is. errors: status -> when.
+    open: needs no key, wherever the gateway listens.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    returns: type[BaseModel] | None = None
+    status: int = 200
+    media: str = "application/json"
+    body: type[BaseModel] | None = None
+    errors: dict[int, str] = field(default_factory=dict)
+    open: bool = False
+
+
+def json_response(model: BaseModel, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=model.model_dump_json(), content_type="application/json")

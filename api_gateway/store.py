@@ -1,0 +1,103 @@
+"""The watch cache: every resource of one kind, as the API server has it, and the writes that go there."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+
+from slipway.api.kinds import Kind
+from slipway.api.meta import Object, ObjectMeta
+from slipway.cache import ObjectCache
+from slipway.cluster import Cluster
+from slipway.errors import ApiError, Gone
+
+log = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = 1.0
+GONE_SECONDS = 5.0  # a deleted resource is out of the cache much sooner, unless the watch is behind
+
+
+class Store:
+    """Reads come from memory; a read that follows a write through this store sees that write.
+
+    A resource that is being deleted is hidden.
+    """
+
+    def __init__(self, cluster: Cluster, kind: Kind, namespace: str) -> None:
+        self._cluster = cluster
+        self._kind = kind
+        self._namespace = namespace
+        self._cache = ObjectCache()
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self.synced = False
+        """Whether the watch runs; if not, reads may be old."""
+
+    def get(self, uid: str) -> Object | None:
+        resource = self._cache.get(uid)
+        return None if resource is None or "deletionTimestamp" in resource["metadata"] else resource
+
+    def __iter__(self) -> Iterator[Object]:
+        """Oldest first."""
+        present = (r for r in self._cache if "deletionTimestamp" not in r["metadata"])
+        return iter(sorted(present, key=lambda r: (r["metadata"]["creationTimestamp"], r["metadata"]["name"])))
+
+    async def create(self, resource: Object) -> Object:
+        """Create it; raises AlreadyExists and the other ApiErrors."""
+        made = await self._cluster.create(self._kind, resource, self._namespace)
+        self._cache.put(made)
+        return made
+
+    async def delete(self, resource: Object) -> None:
+        """Delete it, and come back when reads no longer show it."""
+        metadata = ObjectMeta.model_validate(resource["metadata"])
+        await self._cluster.delete(self._kind, metadata)
+        try:
+            await self.wait_for(metadata.uid, lambda seen: seen is None, GONE_SECONDS)
+        except TimeoutError:
+            self._cache.remove(resource)
+
+    async def wait_for(self, uid: str, done: Callable[[Object | None], bool], seconds: float) -> Object | None:
+        """The resource (None: deleted) as soon as `done` says so of it; TimeoutError after `seconds`."""
+        async with asyncio.timeout(seconds):
+            while not done(seen := self.get(uid)):
+                changed = asyncio.get_running_loop().create_future()
+                self._waiting.setdefault(uid, []).append(changed)
+                await changed
+        return seen
+
+    async def run(self) -> None:
+        """Keep the cache until cancelled: list, then watch; list again when the watch has lost the thread."""
+        version = ""
+        while True:
+            try:
+                if not version:
+                    version = await self._list()
+                self.synced = True
+                async for change, resource in self._cluster.watch(self._kind, self._namespace, version):
+                    version = resource["metadata"]["resourceVersion"]
+                    self._take(change, resource)
+            except Gone:
+                version = ""
+            except ApiError as error:
+                self.synced = False
+                log.warning("the watch of %s is down, again in %g s: %s", self._kind.plural, RECONNECT_SECONDS, error)
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _list(self) -> str:
+        resources, version = await self._cluster.list(self._kind, self._namespace)
+        for resource in self._cache.replace(resources, version):
+            self._wake(resource)
+        return version
+
+    def _take(self, change: str, resource: Object) -> None:
+        if change == "BOOKMARK":
+            return
+        if change == "DELETED":
+            self._cache.remove(resource)
+        else:
+            self._cache.put(resource)
+        self._wake(resource)
+
+    def _wake(self, resource: Object) -> None:
+        for waiting in self._waiting.pop(resource["metadata"]["uid"], []):
+            if not waiting.done():
+                waiting.set_result(None)

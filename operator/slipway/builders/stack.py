@@ -1,0 +1,80 @@
+"""A Stack's children: hardened pod, node port Service, NetworkPolicy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slipway.api.kinds import NETWORK_POLICY, POD, SERVICE
+from slipway.api.meta import Object
+from slipway.api.stack import Stack
+from slipway.builders import meta
+from slipway.rules.names import stack_name, stack_pod_name
+from slipway.rules.pod_spec import SanitizedPod
+
+GRACE_SECONDS = 5  # a challenge has nothing to save; its CPU and memory are soon free for the next player
+
+# The image's own user and file system stay: challenges come as they are, and often run as root.
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "privileged": False,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StackChildren:
+    """What a Stack is made of, as manifests."""
+
+    pod: Object
+    service: Object
+    network_policy: Object
+
+
+def build(stack: Stack, pod: SanitizedPod, node_port: int, egress_cidrs: Sequence[str]) -> StackChildren:
+    return StackChildren(
+        pod=build_pod(stack, pod),
+        service=build_service(stack, node_port),
+        network_policy=build_network_policy(stack, egress_cidrs),
+    )
+
+
+def build_pod(stack: Stack, pod: SanitizedPod) -> Object:
+    """The player's pod: what the allowlist left of it, with every door closed that it does not need."""
+    spec = stack.spec
+    manifest = meta.child(POD, stack_pod_name(spec.user_id, spec.problem_id, stack.metadata.uid, spec.template), stack)
+    manifest["metadata"]["labels"] = pod.labels | manifest["metadata"]["labels"]
+    manifest["metadata"]["annotations"] = pod.annotations
+    manifest["spec"] = {
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        **pod.spec,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    for group in ("initContainers", "containers"):
+        if group in pod.spec:
+            manifest["spec"][group] = [c | {"securityContext": CONTAINER_SECURITY} for c in pod.spec[group]]
+    return manifest
+
+
+def build_service(stack: Stack, node_port: int) -> Object:
+    manifest = meta.child(SERVICE, stack_name(stack.spec.user_id, stack.spec.problem_id), stack)
+    port = {"name": "target", "protocol": "TCP", "port": stack.spec.target_port, "nodePort": node_port}
+    manifest["spec"] = {
+        "type": "NodePort",
+        "selector": meta.selector(stack),
+        "ports": [port | {"targetPort": stack.spec.target_port}],
+    }
+    return manifest
+
+
+def build_network_policy(stack: Stack, egress_cidrs: Sequence[str]) -> Object:
+    """Players in from anywhere, to the target port alone; nothing out but to `egress_cidrs`."""
+    manifest = meta.child(NETWORK_POLICY, stack_name(stack.spec.user_id, stack.spec.problem_id), stack)
+    manifest["spec"] = {
+        "podSelector": {"matchLabels": meta.selector(stack)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": [{"protocol": "TCP", "port": stack.spec.target_port}]}],
+    }
+    if egress_cidrs:
+        manifest["spec"]["egress"] = [{"to": [{"ipBlock": {"cidr": cidr}} for cidr in egress_cidrs]}]
+    return manifest

@@ -1,0 +1,42 @@
+"""The `slipway` command."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+
+from pydantic import ValidationError
+
+from slipway.settings import Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="slipway", description="Look after a Slipway installation.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    config = commands.add_parser("config", help="print every setting, its value and where it comes from")
+    config.add_argument("--json", action="store_true", help="as JSON, for programs")
+    arguments = parser.parse_args(argv)
+    try:
+        rows = list(_settings())
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(json.dumps({name: value for name, value, _ in rows}, indent=2))
+    else:
+        for name, value, description in rows:
+            print(f"{name}={'' if value is None else value}".ljust(44), f"# {description}" if description else "")
+    return 0
+
+
+def _settings() -> Iterator[tuple[str, object, str]]:
+    """(environment variable, value in effect with secrets masked, what it is for)"""
+    values = Settings().model_dump(mode="json")
+    for name, field in Settings.model_fields.items():
+        variable = field.alias or f"{Settings.model_config['env_prefix']}{name}".upper()
+        yield variable, values[name], field.description or ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The Kubernetes API: the only importer of the kubernetes client, and where its errors stop."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from slipway import errors
+from slipway.api.kinds import Kind
+from slipway.api.meta import Object, ObjectMeta
+
+FIELD_MANAGER = "slipway"
+
+RETRY_DELAYS = (0.1, 0.4, 1.6)  # seconds
+PAGE = 500  # objects in one answer to a list
+WATCH_SECONDS = 300  # the server ends a watch after this long
+WATCH_SILENCE_SECONDS = 70  # bookmarks come every 60 s: no word for longer means that the watch is dead
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+_TEXTS = (  # what the API server tells apart by its message alone
+    (403, re.compile(r"(exceeded|failed) quota"), errors.QuotaExceeded),
+    (403, re.compile(r"(maximum|minimum) \S+ usage per|max limit to request ratio per"), errors.LimitRangeExceeded),
+    (422, re.compile(r"provided port is (already allocated|not in the valid range)"), errors.PortTaken),
+    (422, re.compile(r"Only one reference can have Controller set to true"), errors.AlreadyExists),
+)
+_CODES: dict[int, type[errors.ApiError]] = {
+    401: errors.Forbidden,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    410: errors.Gone,
+    429: errors.Throttled,
+}
+
+
+class Cluster:
+    """One connection to the API server. Every method raises `errors.ApiError` subclasses and nothing else.
+
+    Reads, applies, deletes and status patches are tried again while the server is unavailable; a create only
+    when the server has surely not seen it.
+    """
+
+    def __init__(self, client: ApiClient, seconds: float) -> None:
+        self._client = client
+        self._timeout = aiohttp.ClientTimeout(total=seconds)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, seconds: float) -> AsyncIterator[Self]:
+        """Connect as the pod's ServiceAccount, else as KUBECONFIG says. seconds: the most that one call may take."""
+        configuration = Configuration()
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            kube_config.load_incluster_config(client_configuration=configuration)
+        else:
+            await kube_config.load_kube_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = 256
+        client = ApiClient(configuration)
+        try:
+            yield cls(client, seconds)
+        finally:
+            await client.close()
+
+    async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
+        return await self._call("GET", _path(kind, namespace, name))
+
+    async def list(self, kind: Kind, namespace: str = "", labels: str = "") -> tuple[list[Object], str]:
+        """All objects, page by page, and the resourceVersion to watch from. labels: a label selector."""
+        query = {"limit": str(PAGE), "labelSelector": labels}
+        items: list[Object] = []
+        while True:
+            page = await self._call("GET", _path(kind, namespace), query)
+            items += page["items"]
+            token = page["metadata"].get("continue")
+            if not token:
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = token
+
+    async def watch(self, kind: Kind, namespace: str, version: str) -> AsyncIterator[tuple[str, Object]]:
+        """Changes since `version` as (ADDED|MODIFIED|DELETED|BOOKMARK, object) until the server ends the watch.
+
+        Raises Gone when `version` is too old, Unavailable when the connection breaks or falls silent.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        limits = aiohttp.ClientTimeout(sock_connect=self._timeout.total, sock_read=WATCH_SILENCE_SECONDS)
+        try:
+            async with await self._send("GET", _path(kind, namespace), query, limits=limits) as response:
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise _error(event["object"].get("code", 500), event["object"])
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise errors.Unavailable(f"the watch of {kind.plural} broke: {error!r}") from error
+
+    async def create(self, kind: Kind, body: Object, namespace: str = "") -> Object:
+        """Create, or raise AlreadyExists."""
+        return await self._call("POST", _path(kind, namespace), {"fieldManager": FIELD_MANAGER}, body)
+
+    async def apply(self, kind: Kind, body: Object, namespace: str = "") -> Object:
+        """Server-side apply: own the fields in `body`, leave the others to their owners."""
+        path = _path(kind, namespace, body["metadata"]["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._call("PATCH", path, query, body, APPLY_PATCH)
+
+    async def patch_status(self, kind: Kind, metadata: ObjectMeta, status: Object) -> Object:
+        """Write status fields (None removes one) of the version that `metadata` was read from, else Conflict."""
+        body = {"metadata": {"resourceVersion": metadata.resource_version}, "status": status}
+        path = _path(kind, metadata.namespace, metadata.name) + "/status"
+        return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, body, MERGE_PATCH)
+
+    async def delete(self, kind: Kind, metadata: ObjectMeta) -> None:
+        """Delete this very object (its UID), and then what it owns. One that is gone already is fine."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": metadata.uid}}
+        try:
+            await self._call("DELETE", _path(kind, metadata.namespace, metadata.name), body=body)
+        except (errors.NotFound, errors.Conflict):  # Conflict: another object has that name by now
+            return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] = {},
+        body: Object | None = None,
+        content_type: str = JSON,
+    ) -> Object:
+        for delay in (*RETRY_DELAYS, None):
+            try:
+                async with await self._send(method, path, query, body, content_type, self._timeout) as response:
+                    answer: Object = json.loads(await response.read())
+                    return answer
+            except (aiohttp.ClientError, TimeoutError) as error:
+                unseen = isinstance(error, aiohttp.ClientConnectorError)
+                failure = errors.Unavailable(f"the API server cannot be reached: {error!r}")
+            except errors.Unavailable as error:
+                unseen = isinstance(error, errors.Throttled)
+                failure = error
+            if delay is None or (method == "POST" and not unseen):
+                raise failure
+            await asyncio.sleep(delay)
+        raise AssertionError("the last delay is None")
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] = {},
+        body: Object | None = None,
+        content_type: str = JSON,
+        limits: aiohttp.ClientTimeout | None = None,
+    ) -> aiohttp.ClientResponse:
+        headers = {"Content-Type": content_type, "Accept": JSON, "User-Agent": FIELD_MANAGER}
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        url = f"{self._client.configuration.host}{path}?{urlencode({k: v for k, v in query.items() if v})}"
+        answer = await self._client.rest_client.request(method, url, headers, body, _request_timeout=limits)
+        response: aiohttp.ClientResponse = answer.response
+        if response.status >= 400:
+            async with response:
+                text = await response.text()
+            raise _error(response.status, _status_of(text))
+        return response
+
+
+def _path(kind: Kind, namespace: str = "", name: str = "") -> str:
+    parts = ["apis", kind.group, kind.version] if kind.group else ["api", kind.version]
+    if namespace and kind.namespaced:
+        parts += ["namespaces", namespace]
+    parts += [kind.plural, name] if name else [kind.plural]
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _status_of(text: str) -> Mapping[str, Any]:
+    """The `metav1.Status` in a failed answer; proxies and timeouts send plain text instead."""
+    try:
+        status = json.loads(text)
+    except ValueError:
+        return {"message": text[:500]}
+    return status if isinstance(status, dict) else {"message": text[:500]}
+
+
+def _error(code: int, status: Mapping[str, Any]) -> errors.ApiError:
+    message = str(status.get("message") or f"HTTP {code}")
+    return _error_class(code, str(status.get("reason")), message)(message)
+
+
+def _error_class(code: int, reason: str, message: str) -> type[errors.ApiError]:
+    for wanted, pattern, error in _TEXTS:
+        if code == wanted and pattern.search(message):
+            return error
+    if reason == "AlreadyExists":
+        return errors.AlreadyExists
+    return _CODES.get(code, errors.Unavailable if code >= 500 else errors.Rejected)

@@ -1,0 +1,65 @@
+"""What can go wrong, in the domain's words. Interfaces turn these into conditions or HTTP answers."""
+
+
+class SlipwayError(Exception):
+    """Base of every error Slipway raises on purpose. `str(error)` is one line meant for a person."""
+
+
+class InvalidInput(SlipwayError):
+    """A value someone gave us is not acceptable.
+
+    field: dotted path to the value (`spec.containers[0].image`, `target_port`), "" for the whole input.
+    """
+
+    def __init__(self, field: str, expected: str) -> None:
+        super().__init__(f"{field}: {expected}" if field else expected)
+        self.field = field
+        self.expected = expected
+
+
+class ApiError(SlipwayError):
+    """The API server said no. `str(error)` is its message."""
+
+
+class NotFound(ApiError):
+    """No such object."""
+
+
+class AlreadyExists(ApiError):
+    """The name is taken, or an apply would give the object a second owner."""
+
+
+class Conflict(ApiError):
+    """The object changed since we read it (resourceVersion or UID precondition)."""
+
+
+class Rejected(ApiError):
+    """The object is not acceptable to the API server, and will not be on the next try either."""
+
+
+class PortTaken(Rejected):
+    """The node port belongs to another Service, or lies outside the cluster's range."""
+
+
+class LimitRangeExceeded(Rejected):
+    """A LimitRange of the namespace forbids the pod."""
+
+
+class QuotaExceeded(ApiError):
+    """A ResourceQuota of the namespace leaves no room."""
+
+
+class Forbidden(ApiError):
+    """Our ServiceAccount lacks a right, or an admission policy forbids the object."""
+
+
+class Gone(ApiError):
+    """The watch's resourceVersion is too old: list again."""
+
+
+class Unavailable(ApiError):
+    """The API server cannot be reached, or is overloaded; worth another try."""
+
+
+class Throttled(Unavailable):
+    """The API server refused the call unseen, to protect itself."""

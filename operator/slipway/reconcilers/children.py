@@ -1,0 +1,72 @@
+"""The children of one kind of resource: what exists of them, and the writes that bring it to what should."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from slipway.api.kinds import Kind
+from slipway.api.meta import Object, ObjectMeta
+from slipway.cache import ObjectCache, owner_uid
+from slipway.cluster import Cluster
+from slipway.errors import AlreadyExists
+
+
+class Children:
+    """Caches by kind, and the writes that keep them."""
+
+    def __init__(self, cluster: Cluster, namespace: str, caches: Mapping[Kind, ObjectCache]) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self.caches = caches
+
+    def find(self, kind: Kind, owner: str, name: str) -> Object | None:
+        return self.caches[kind].owned_by(owner).get(name)
+
+    async def created(self, kind: Kind, body: Object) -> Object:
+        """The child, made once and never changed. One that exists is adopted, if it is ours."""
+        metadata = body["metadata"]
+        uid = metadata["ownerReferences"][0]["uid"]
+        if found := self.find(kind, uid, metadata["name"]):
+            return found
+        try:
+            made = await self._cluster.create(kind, body, self._namespace)
+        except AlreadyExists:
+            made = await self._cluster.get(kind, metadata["name"], self._namespace)
+            if owner_uid(made) != uid:
+                raise
+        self.caches[kind].put(made)
+        return made
+
+    async def applied(self, kind: Kind, body: Object) -> Object:
+        """The child, with at least what `body` says; written only where it differs."""
+        metadata = body["metadata"]
+        found = self.find(kind, metadata["ownerReferences"][0]["uid"], metadata["name"])
+        if found and covers(found, body):
+            return found
+        made = await self._cluster.apply(kind, body, self._namespace)
+        self.caches[kind].put(made)
+        return made
+
+    async def removed(self, owner: str, kind: Kind | None = None, keep: Collection[str] = ()) -> None:
+        """Delete what the owner has, of one kind or of all, but for the names in `keep`."""
+        doomed = [
+            (of, child)
+            for of, cache in self.caches.items()
+            if kind in (None, of)
+            for name, child in cache.owned_by(owner).items()
+            if name not in keep and "deletionTimestamp" not in child["metadata"]
+        ]
+        await asyncio.gather(*(self._cluster.delete(of, ObjectMeta.model_validate(c["metadata"])) for of, c in doomed))
+
+
+def covers(observed: Any, desired: Any) -> bool:
+    """Whether everything that is desired is there; what others added (defaults, clusterIP) is theirs."""
+    if isinstance(desired, Mapping):
+        return isinstance(observed, Mapping) and all(covers(observed.get(k), v) for k, v in desired.items())
+    if isinstance(desired, list):
+        return (
+            isinstance(observed, list)
+            and len(observed) == len(desired)
+            and all(covers(o, d) for o, d in zip(observed, desired, strict=True))
+        )
+    return bool(observed == desired)

@@ -1,0 +1,113 @@
+"""One kind's machinery: caches, queue, deadlines and sweep around its reconciler."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
+from slipway.api.kinds import Kind
+from slipway.api.meta import Object
+from slipway.builders.meta import MANAGED_BY, MANAGER
+from slipway.cache import ObjectCache, View, owner_uid
+from slipway.cluster import Cluster
+from slipway.errors import ApiError
+from slipway.reconcilers.children import Children
+from slipway.reconcilers.deadlines import Deadlines
+from slipway.reconcilers.queue import WorkQueue
+from slipway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CHILDREN = f"{MANAGED_BY}={MANAGER}"
+"""Label selector of everything we make."""
+
+
+class Reconciler(Protocol):
+    """What one kind brings: how its resources are reconciled, and of which children they consist."""
+
+    kind: ClassVar[Kind]
+    child_kinds: ClassVar[Mapping[Kind, View]]
+
+    def __init__(
+        self, cluster: Cluster, settings: Settings, resources: ObjectCache, children: Children, deadlines: Deadlines
+    ) -> None: ...
+
+    async def refresh(self) -> None:
+        """Read what else the verdicts need; before the first reconcile, and at each sweep."""
+
+    def restore(self) -> None:
+        """Rebuild from the caches what is kept in memory alone; once, before the first reconcile."""
+
+    async def reconcile(self, uid: str) -> None: ...
+
+
+class Controller:
+    """Runs the reconciler of one kind in one namespace."""
+
+    def __init__(
+        self, reconciler: type[Reconciler], cluster: Cluster, settings: Settings, namespace: str, sweep: float
+    ) -> None:
+        self.kind = reconciler.kind
+        self._cluster = cluster
+        self._namespace = namespace
+        self._sweep_seconds = sweep
+        self._own = ObjectCache()
+        self._children = Children(
+            cluster, namespace, {kind: ObjectCache(view) for kind, view in reconciler.child_kinds.items()}
+        )
+        self._queue = WorkQueue(settings.workers)
+        self._deadlines = Deadlines(self._queue.add)
+        self._reconciler = reconciler(cluster, settings, self._own, self._children, self._deadlines)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What must be watched for it."""
+        return (self.kind, *self._children.caches)
+
+    async def start(self) -> None:
+        """Fill the caches; until then no event must be judged, for a child not yet listed would seem lost."""
+        await self._list()
+        await self._reconciler.refresh()
+        self._reconciler.restore()
+        for resource in sorted(self._own, key=lambda r: str(r["metadata"]["creationTimestamp"])):
+            self._queue.add(resource["metadata"]["uid"])
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._queue.run(self._reconciler.reconcile))
+            group.create_task(self._deadlines.run())
+            group.create_task(self._sweep())
+
+    def seen(self, kind: Kind, change: str | None, obj: Object) -> None:
+        """Take in one watch event. change: ADDED, MODIFIED, DELETED, or None for one of the first list."""
+        cache = self._own if kind == self.kind else self._children.caches[kind]
+        if change == "DELETED":
+            cache.remove(obj)
+        else:
+            cache.put(obj)
+        self._enqueue(kind, obj)
+
+    def _enqueue(self, kind: Kind, obj: Object) -> None:
+        uid = obj["metadata"]["uid"] if kind == self.kind else owner_uid(obj)
+        if uid:
+            self._queue.add(uid)
+
+    async def _list(self) -> None:
+        """Compare the caches with the cluster, and reconcile what the watches missed."""
+        own, version = await self._cluster.list(self.kind, self._namespace)
+        for obj in self._own.replace(own, version):
+            self._enqueue(self.kind, obj)
+        for kind, cache in self._children.caches.items():
+            children, version = await self._cluster.list(kind, self._namespace, CHILDREN)
+            for obj in cache.replace(children, version):
+                self._enqueue(kind, obj)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_seconds)
+            try:
+                await self._list()
+                await self._reconciler.refresh()
+            except ApiError as error:
+                log.warning("the sweep over %s failed, again in %g s: %s", self.kind.plural, self._sweep_seconds, error)

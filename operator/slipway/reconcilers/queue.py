@@ -1,0 +1,76 @@
+"""The work queue of one kind."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from random import uniform
+
+from slipway.errors import ApiError, Conflict
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY = 0.1  # seconds
+LONGEST_DELAY = 30.0
+
+Reconcile = Callable[[str], Awaitable[None]]
+
+
+class WorkQueue:
+    """Keys to reconcile: each waits at most once, is never worked on twice at once, and backs off when it fails.
+
+    A key added while it is worked on is worked on once more.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._waiting: dict[str, None] = {}  # an ordered set
+        self._active: set[str] = set()
+        self._again: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._wakeup = asyncio.Semaphore(0)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, key: str) -> None:
+        if key in self._active:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting[key] = None
+            self._wakeup.release()
+
+    async def run(self, reconcile: Reconcile) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._work(reconcile))
+
+    async def _work(self, reconcile: Reconcile) -> None:
+        while True:
+            await self._wakeup.acquire()
+            key = next(iter(self._waiting))
+            del self._waiting[key]
+            self._active.add(key)
+            try:
+                await reconcile(key)
+                self._failures.pop(key, None)
+            except Exception as error:
+                self._back_off(key, error)
+            finally:
+                self._active.discard(key)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.add(key)
+
+    def _back_off(self, key: str, error: Exception) -> None:
+        """Try again later: 0.1 s, 0.2 s, … 30 s, give or take a fifth so that keys do not march in step."""
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(FIRST_DELAY * 2 ** (count - 1), LONGEST_DELAY) * uniform(0.8, 1.2)  # noqa: S311 - jitter is no secret
+        match error:
+            case Conflict():  # we acted on an old view; the watch is about to bring the new one
+                log.debug("%s changed meanwhile, again in %.1f s", key, delay)
+            case ApiError():
+                log.warning("cannot reconcile %s, again in %.1f s: %s", key, delay, error)
+            case _:
+                log.error("reconciling %s broke, again in %.1f s", key, delay, exc_info=error)
+        asyncio.get_running_loop().call_later(delay, self.add, key)

@@ -1,0 +1,226 @@
+"""Stack: from the resource to its children and its status, again and again until they agree."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
+from slipway.api.meta import Object, ObjectMeta
+from slipway.api.stack import ENDED_POD, LOST, Reason, Requested, Stack, StackStatus
+from slipway.builders import stack as builder
+from slipway.cache import ObjectCache, View, owner_uid, pod_view, whole
+from slipway.cluster import Cluster
+from slipway.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LimitRangeExceeded,
+    NotFound,
+    PortTaken,
+    QuotaExceeded,
+    Rejected,
+)
+from slipway.observers import stack as observer
+from slipway.reconcilers.children import Children
+from slipway.reconcilers.deadlines import Deadlines
+from slipway.reconcilers.ledger import Claim, Ledger
+from slipway.rules import stack as rules
+from slipway.rules.names import stack_name, stack_pod_name
+from slipway.rules.pod_spec import PodLimits, SanitizedPod, sanitize
+from slipway.rules.stack import Capacity, Refusal
+from slipway.settings import Settings
+
+PORT_TRIES = 20  # ports of strangers tried in one go before the queue backs off
+
+POD_REFUSALS = {
+    LimitRangeExceeded: Reason.LIMIT_RANGE_EXCEEDED,
+    QuotaExceeded: Reason.RESOURCE_QUOTA_EXCEEDED,
+    Forbidden: Reason.REJECTED,
+    Rejected: Reason.REJECTED,
+}
+
+
+class StackReconciler:
+    """Brings one Stack at a time to where it should be. Everything it knows is in its caches and ledger."""
+
+    kind: ClassVar[Kind] = STACK
+    child_kinds: ClassVar[Mapping[Kind, View]] = {POD: pod_view, SERVICE: whole, NETWORK_POLICY: whole}
+
+    def __init__(
+        self, cluster: Cluster, settings: Settings, resources: ObjectCache, children: Children, deadlines: Deadlines
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._limits = PodLimits(settings.stack_max_cpu, settings.stack_max_memory)
+        self._egress = [str(network) for network in settings.stack_egress_cidrs]
+        self._stacks = resources
+        self._children = children
+        self._deadlines = deadlines
+        self.ledger = Ledger(settings)
+
+    async def refresh(self) -> None:
+        """Learn what the nodes have to give."""
+        nodes, _ = await self._cluster.list(NODE)
+        self.ledger.capacity = rules.allocatable(nodes)
+
+    def restore(self) -> None:
+        """Give every Stack that already has its Service the claim that it was admitted with."""
+        for resource in self._stacks:
+            stack = Stack.model_validate(resource)
+            name = stack_name(stack.spec.user_id, stack.spec.problem_id)
+            service = self._children.find(SERVICE, stack.metadata.uid, name)
+            if service and not _finished(stack):
+                try:
+                    pod = self._sanitized(stack)
+                except Refusal:
+                    continue
+                port = service["spec"]["ports"][0]["nodePort"]
+                self.ledger.take(stack, Capacity(pod.cpu_milli, pod.memory_bytes), port)
+
+    async def reconcile(self, uid: str) -> None:
+        """One step for one Stack. Raises ApiError when it must be tried again."""
+        resource = self._stacks.get(uid)
+        if resource is None or "deletionTimestamp" in resource["metadata"]:
+            self.ledger.release(uid)
+            self._deadlines.drop(uid)
+            return
+        stack = Stack.model_validate(resource)
+        expires_at = self._expires_at(stack)
+        try:
+            if datetime.now(UTC) >= expires_at:
+                await self._expire(stack)
+            elif _finished(stack):
+                await self._clear_away(stack)
+            else:
+                await self._run(stack)
+        except Refusal as refusal:
+            await self._end(stack, refusal.reason, str(refusal))
+
+    async def _run(self, stack: Stack) -> None:
+        uid = stack.metadata.uid
+        pod = self._sanitized(stack)
+        await self._check_whole(stack)
+        claim = self.ledger.admit(stack, Capacity(pod.cpu_milli, pod.memory_bytes))
+        children = builder.build(stack, pod, claim.port, self._egress)
+        service, _ = await asyncio.gather(
+            self._service(stack, claim, children.service),
+            self._children.applied(NETWORK_POLICY, children.network_policy),
+        )
+        made = await self._pod(children.pod)
+        await self._children.removed(uid, POD, keep={made["metadata"]["name"]})
+        self._check_scheduled(made)
+        if observer.decided(made):
+            requested = Requested(cpu_milli=pod.cpu_milli, memory_bytes=pod.memory_bytes)
+            now = datetime.now(UTC)
+            status = observer.observe(stack, made, service, requested, self._expires_at(stack), now)
+            await self._write_status(stack, status)
+        scheduled = "nodeName" in made["spec"]
+        self._deadlines.set(uid, self._expires_at(stack) if scheduled else self._scheduled_by(made))
+
+    def _sanitized(self, stack: Stack) -> SanitizedPod:
+        try:
+            return sanitize(stack.spec.template, stack.spec.target_port, self._limits)
+        except InvalidInput as error:
+            raise Refusal(Reason.POD_SPEC_INVALID, str(error)) from error
+
+    async def _check_whole(self, stack: Stack) -> None:
+        """A Stack that was complete once is not made again: players' state went with the part that is gone."""
+        uid, spec, status = stack.metadata.uid, stack.spec, stack.status
+        pod_name = stack_pod_name(spec.user_id, spec.problem_id, uid, spec.template)
+        if status.pod_name == pod_name and not self._children.find(POD, uid, pod_name):
+            node = status.node_name
+            if node and await self._node_gone(node):
+                raise Refusal(Reason.NODE_DELETED, f"node {node} was deleted, and the pod with it")
+            raise Refusal(Reason.POD_DELETED, f"pod {pod_name} was deleted")
+        if status.service_name and not self._children.find(SERVICE, uid, status.service_name):
+            raise Refusal(Reason.SERVICE_DELETED, f"service {status.service_name} was deleted")
+
+    async def _node_gone(self, name: str) -> bool:
+        try:
+            await self._cluster.get(NODE, name)
+        except NotFound:
+            return True
+        return False
+
+    async def _service(self, stack: Stack, claim: Claim, body: Object) -> Object:
+        """The Service, on the claimed port or, where a stranger holds that one, on another."""
+        for _ in range(PORT_TRIES):
+            try:
+                return await self._children.applied(SERVICE, body)
+            except PortTaken:
+                self.ledger.another_port(stack.metadata.uid)
+                body = builder.build_service(stack, claim.port)
+            except AlreadyExists as error:
+                await self._evict_service(stack, body["metadata"]["name"])
+                raise Conflict("the Service of an earlier stack was in the way") from error
+        raise Conflict(f"{PORT_TRIES} node ports in a row belong to other Services")
+
+    async def _evict_service(self, stack: Stack, name: str) -> None:
+        """Delete a Service whose Stack is gone, sooner than the garbage collector does."""
+        service = await self._cluster.get(SERVICE, name, stack.metadata.namespace)
+        rules.check_pair(stack, owner_uid(service) if self._stacks.get(owner_uid(service) or "") else None)
+        await self._cluster.delete(SERVICE, ObjectMeta.model_validate(service["metadata"]))
+
+    async def _pod(self, body: Object) -> Object:
+        try:
+            return await self._children.created(POD, body)
+        except tuple(POD_REFUSALS) as error:
+            reason = next(r for kind, r in POD_REFUSALS.items() if isinstance(error, kind))
+            raise Refusal(reason, str(error)) from error
+
+    def _scheduled_by(self, pod: Object) -> datetime:
+        created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+        return created + timedelta(seconds=self._settings.stack_scheduling_timeout)
+
+    def _check_scheduled(self, pod: Object) -> None:
+        if "nodeName" not in pod["spec"] and datetime.now(UTC) >= self._scheduled_by(pod):
+            seconds = self._settings.stack_scheduling_timeout
+            raise Refusal(Reason.SCHEDULING_TIMEOUT, f"no node took the pod within {seconds:g} s")
+
+    def _expires_at(self, stack: Stack) -> datetime:
+        created = stack.metadata.creation_timestamp or datetime.now(UTC)
+        return rules.expires_at(created, stack.spec.ttl, self._settings.stack_ttl)
+
+    async def _expire(self, stack: Stack) -> None:
+        if stack.spec.on_expiry == "Delete":
+            await self._cluster.delete(STACK, stack.metadata)
+        elif _finished(stack):
+            await self._children.removed(stack.metadata.uid)
+        else:
+            await self._end(stack, Reason.EXPIRED, "its time is over; raise spec.ttl to run it again")
+
+    async def _end(self, stack: Stack, reason: Reason, message: str) -> None:
+        """Take away all it has, then say why. In this order: whoever reads the reason may count on it."""
+        await self._children.removed(stack.metadata.uid)
+        self.ledger.release(stack.metadata.uid)
+        now = datetime.now(UTC)
+        await self._write_status(stack, observer.over(stack, reason, message, self._expires_at(stack), now))
+
+    async def _clear_away(self, stack: Stack) -> None:
+        """What has ended holds nothing; what lost a part goes at the next sweep, its reason having been seen."""
+        uid, stalled = stack.metadata.uid, stack.status.stalled
+        await self._children.removed(uid)
+        self.ledger.release(uid)
+        due = self._expires_at(stack)
+        if stalled and stalled.reason in LOST and stack.spec.on_expiry == "Delete":
+            sweep = timedelta(seconds=self._settings.stack_scheduler_interval)
+            due = min(due, stalled.last_transition_time + sweep)
+            if datetime.now(UTC) >= due:
+                await self._cluster.delete(STACK, stack.metadata)
+                return
+        self._deadlines.set(uid, due)
+
+    async def _write_status(self, stack: Stack, status: StackStatus) -> None:
+        before, after = stack.status.to_object(), status.to_object()
+        if before != after:
+            removed: Object = dict.fromkeys(before.keys() - after.keys())
+            self._stacks.put(await self._cluster.patch_status(STACK, stack.metadata, removed | after))
+
+
+def _finished(stack: Stack) -> bool:
+    """It was refused, lost a part, or its time is over; and nobody has changed the spec since."""
+    status = stack.status
+    current = status.observed_generation == stack.metadata.generation
+    return current and status.stalled is not None and status.stalled.reason not in ENDED_POD

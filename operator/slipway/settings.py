@@ -1,0 +1,76 @@
+"""Every setting, read from the environment once. `slipway config` prints them."""
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from slipway.rules.durations import parse_duration
+from slipway.rules.quantities import cpu_milli, memory_bytes
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v), Field(gt=0)]
+"""Seconds; written as `2h`, `90s`, `500ms`."""
+Cpu = Annotated[int, BeforeValidator(lambda v: cpu_milli(v) if isinstance(v, str) else v), Field(gt=0)]
+"""Thousandths of a CPU; written as a Kubernetes quantity."""
+Memory = Annotated[int, BeforeValidator(lambda v: memory_bytes(v) if isinstance(v, str) else v), Field(gt=0)]
+"""Bytes; written as a Kubernetes quantity."""
+Networks = Annotated[list[IPv4Network | IPv6Network], NoDecode, BeforeValidator(_split)]
+"""CIDRs; written with commas between them."""
+
+
+class Settings(BaseSettings):
+    """Names are those of the documented APIs where these give one, else `SLIPWAY_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="SLIPWAY_", frozen=True, populate_by_name=True)
+
+    host: Annotated[str, Field(description="Address the gateway listens on")] = "127.0.0.1"
+    port: Annotated[int, Field(description="Port of the gateway", ge=0, le=65535)] = 8080
+    api_key: Annotated[
+        SecretStr | None, Field(description="Key that clients send as X-API-KEY; needed where `host` is not loopback")
+    ] = None
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    workers: Annotated[int, Field(description="Resources of one kind reconciled at once", ge=1, le=256)] = 16
+    request_timeout: Annotated[Duration, Field(description="Of one call to the API server")] = 10.0
+
+    stack_namespace: Annotated[str, Field(alias="STACK_NAMESPACE", description="Where Stacks and their pods live")] = (
+        "stacks"
+    )
+    stack_max_per_user: Annotated[int, Field(alias="STACK_MAX_PER_USER", description="Stacks of one user", ge=1)] = 5
+    stack_ttl: Annotated[Duration, Field(alias="STACK_TTL", description="Life of a Stack that names none")] = 7200.0
+    stack_scheduler_interval: Annotated[
+        Duration, Field(alias="STACK_SCHEDULER_INTERVAL", description="Between two sweeps over all Stacks")
+    ] = 10.0
+    stack_nodeport_min: Annotated[int, Field(alias="STACK_NODEPORT_MIN", ge=1, le=65535)] = 30000
+    stack_nodeport_max: Annotated[int, Field(alias="STACK_NODEPORT_MAX", ge=1, le=65535)] = 32767
+    stack_port_lock_ttl: Annotated[
+        Duration,
+        Field(alias="STACK_PORT_LOCK_TTL", description="How long a port that someone else holds is not tried again"),
+    ] = 30.0
+    stack_resource_reserve_ratio: Annotated[
+        float,
+        Field(
+            alias="STACK_RESOURCE_RESERVE_RATIO", ge=0, lt=1, description="Share of the nodes that Stacks may not take"
+        ),
+    ] = 0.20
+    stack_scheduling_timeout: Annotated[
+        Duration, Field(alias="STACK_SCHEDULING_TIMEOUT", description="A pod without a node by then is refused")
+    ] = 20.0
+    stack_max_cpu: Annotated[Cpu, Field(alias="STACK_MAX_CPU", description="CPU of one Stack")] = 2000
+    stack_max_memory: Annotated[Memory, Field(alias="STACK_MAX_MEMORY", description="Memory of one Stack")] = (
+        512 * 2**20
+    )
+    stack_egress_cidrs: Annotated[
+        Networks, Field(alias="STACK_EGRESS_CIDRS", description="Networks a Stack may reach; none by default")
+    ] = []
+
+    @model_validator(mode="after")
+    def _ordered_ports(self) -> Self:
+        if self.stack_nodeport_min > self.stack_nodeport_max:
+            raise ValueError("STACK_NODEPORT_MIN must not be above STACK_NODEPORT_MAX")
+        return self

@@ -1,0 +1,186 @@
+"""Slipway itself on a cluster: installed from crds/ and manifests/, operator and gateway run beside it."""
+
+import base64
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.testbed import processes
+from tests.testbed.errors import ClusterError
+from tests.testbed.files import write_whole
+from tests.testbed.interface import Cluster
+from tests.testbed.paths import REPO
+from tests.testbed.plan import choose_ports, port_free
+from tests.testbed.progress import Progress
+
+SYSTEM = "slipway-system"
+PREFERRED_PORTS = {"gateway": 8080, "operator": 8081}
+TOKEN_LIFE = "8760h"
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Product:
+    """Operator and gateway as two processes, each with its own ServiceAccount's token and rights."""
+
+    cluster: Cluster
+    progress: Progress
+    home: Path = REPO / ".slipway"
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's URL."""
+        return f"http://127.0.0.1:{self.ports()['gateway']}"
+
+    @property
+    def env_file(self) -> Path:
+        return self.home / "env"
+
+    def log(self, name: str) -> Path:
+        return self.home / "logs" / f"{name}.log"
+
+    def up(self, settings: Mapping[str, str] = {}) -> None:
+        """Install, start what does not run or is out of date, and wait until both answer."""
+        with self.progress.step("installing CRDs, namespaces and RBAC"):
+            self.install()
+        with self.progress.step("starting operator and gateway"):
+            ports = self.ports()
+            self._start("operator", ["operator/main.py", "--liveness", self._liveness()], settings)
+            self._start("gateway", ["-m", "api_gateway.app"], {"SLIPWAY_PORT": str(ports["gateway"]), **settings})
+            self._wait("operator", self._liveness())
+            self._wait("gateway", f"{self.gateway}/readyz")
+        self._write_env()
+
+    def down(self) -> None:
+        """End both processes; what they made in the cluster stays."""
+        for name in ("gateway", "operator"):
+            self.stop(name)
+        self.env_file.unlink(missing_ok=True)
+
+    def running(self) -> bool:
+        return all(processes.alive(self.record(name)) for name in ("operator", "gateway"))
+
+    def record(self, name: str) -> processes.Record | None:
+        return processes.load(self.home / "processes", name)
+
+    def stop(self, name: str, grace_seconds: float = 10.0) -> None:
+        record = self.record(name)
+        if record:
+            processes.end([(record.pid, record.started)], grace_seconds)
+            (self.home / "processes" / f"{name}.json").unlink(missing_ok=True)
+
+    def install(self) -> None:
+        apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=slipway-install")
+        self.cluster.kubectl(*apply, "-f", str(REPO / "crds"))
+        self.cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(REPO / "crds"))
+        self.cluster.kubectl(*apply, "-k", str(REPO / "manifests" / "base"))
+
+    def kubeconfig(self, account: str) -> Path:
+        """A kubeconfig of one ServiceAccount, made once for each cluster."""
+        path = self.home / f"{account}.kubeconfig"
+        admin = yaml.safe_load(self.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "yaml"))
+        if path.exists() and yaml.safe_load(path.read_text())["clusters"] == admin["clusters"]:
+            return path
+        token = self.cluster.kubectl("create", "token", account, "-n", SYSTEM, f"--duration={TOKEN_LIFE}").strip()
+        cluster = admin["clusters"][0]["name"]
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": admin["clusters"],
+            "users": [{"name": account, "user": {"token": token}}],
+            "contexts": [{"name": account, "context": {"cluster": cluster, "user": account}}],
+            "current-context": account,
+        }
+        write_whole(path, yaml.safe_dump(content), mode=0o600)
+        return path
+
+    def ports(self) -> dict[str, int]:
+        """Where the two listen: chosen once, and kept."""
+        path = self.home / "ports.json"
+        if not path.exists():
+            write_whole(path, json.dumps(choose_ports(PREFERRED_PORTS, port_free)))
+        ports: dict[str, int] = json.loads(path.read_text())
+        return ports
+
+    def _liveness(self) -> str:
+        return f"http://127.0.0.1:{self.ports()['operator']}/healthz"
+
+    def _start(self, name: str, arguments: list[str], settings: Mapping[str, str]) -> None:
+        kubeconfig = self.kubeconfig(f"slipway-{name}")
+        environment = {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": f"{REPO / 'operator'}:{REPO}", **settings}
+        fingerprint = _fingerprint(arguments, environment, kubeconfig)
+        record = self.record(name)
+        if record and processes.alive(record) and record.fingerprint == fingerprint:
+            return
+        self.stop(name)
+        absolute = [str(REPO / a) if a.endswith(".py") else a for a in arguments]
+        processes.spawn(
+            name,
+            [sys.executable, *absolute],
+            env={**os.environ, **environment},
+            log=self.log(name),
+            directory=self.home / "processes",
+            fingerprint=fingerprint,
+        )
+
+    def _wait(self, name: str, url: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(url):
+            if not processes.alive(self.record(name)) or time.monotonic() > deadline:
+                raise ClusterError(f"the {name} does not answer at {url}:\n{processes.tail(self.log(name))}")
+            time.sleep(0.1)
+
+    def _write_env(self) -> None:
+        exports = {
+            "SLIPWAY_GATEWAY": self.gateway,
+            "KUBECONFIG": str(self.cluster.kubeconfig_path),
+            "SLIPWAY_REGISTRY": self.cluster.registry or "",
+        }
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+        if not shutil.which("kubectl"):
+            folder = Path(self.cluster.kubectl_program()).parent
+            lines.append(f'export PATH="$PATH:"{shlex.quote(str(folder))}')
+        write_whole(self.env_file, "\n".join(lines) + "\n")
+
+
+def answers(url: str) -> bool:
+    """Whether a GET gives 200 within two seconds."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _fingerprint(arguments: list[str], environment: Mapping[str, str], kubeconfig: Path) -> str:
+    """Of what a process was started with: command, settings, cluster, code."""
+    tuned = {k: v for k, v in os.environ.items() if k.startswith(("SLIPWAY_", "STACK_"))}
+    digest = hashlib.sha256(json.dumps([arguments, dict(environment), tuned], sort_keys=True).encode())
+    digest.update(kubeconfig.read_bytes())
+    for source in sorted([*(REPO / "operator").rglob("*.py"), *(REPO / "api_gateway").rglob("*.py")]):
+        digest.update(source.read_bytes())
+    return base64.b32encode(digest.digest()[:10]).decode()
+
+
+def rest(method: str, url: str, body: Any = None, timeout: float = 60.0) -> tuple[int, Any]:
+    """One JSON call: (status, decoded body)."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
