@@ -65,6 +65,8 @@ class Cluster:
         else:
             await kube_config.load_kube_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = 256
+        # Looking for a proxy in the environment costs a thread at each call; kubeconfig's proxy-url is still heard.
+        configuration.client_session_kwargs = {"trust_env": False}
         client = ApiClient(configuration)
         try:
             yield cls(client, seconds)

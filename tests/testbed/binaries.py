@@ -59,9 +59,8 @@ def ensure_binaries(progress: Progress) -> Path:
     if target.is_dir():
         return target
     go = _go(progress)
-    with progress.step(
-        f"building Kubernetes {kubernetes_version()} (the first time, 8 minutes on 2 cores)"
-    ) as step:
+    about = f"building Kubernetes {kubernetes_version()} (8 minutes on 2 cores the first time)"
+    with progress.step(about) as step:
         done = 0
 
         def count(package: str) -> None:
@@ -70,10 +69,10 @@ def ensure_binaries(progress: Progress) -> Path:
             step.note(f"{done} packages compiled, now {package}"[:110])
 
         with whole_directory(target) as part:
-            argv = ["go", "build", "-v", "-trimpath", "-ldflags", ldflags(), "-o", str(part / BINARY), "."]
-            # GOTOOLCHAIN: never fetch another Go; GOWORK, GOFLAGS: a developer's own settings do not count here.
+            argv = [go, "build", "-v", "-trimpath", "-ldflags", ldflags(), "-o", str(part / BINARY), "."]
+            # GOTOOLCHAIN: never fetch another Go. A developer's own GOWORK and GOFLAGS do not count here.
             env = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
-            follow(contained([go, *argv[1:]]), on_line=count, cwd=SOURCES, env=env)
+            follow(contained(argv), on_line=count, cwd=SOURCES, env=env)
             for name in PROGRAMS:
                 (part / name).symlink_to(BINARY)
     return target
@@ -82,7 +81,7 @@ def ensure_binaries(progress: Progress) -> Path:
 def new_enough(version: str) -> bool:
     """Whether `go version`'s answer names a Go that can build this."""
     match = re.search(r"\bgo(\d+)\.(\d+)", version)
-    return bool(match) and (int(match[1]), int(match[2])) >= OLDEST_GO if match else False
+    return match is not None and (int(match[1]), int(match[2])) >= OLDEST_GO
 
 
 def _go(progress: Progress) -> str:

@@ -95,6 +95,14 @@ def _apiserver(paths: Paths, plan: Plan, binaries: Path) -> Component:
         f"--kubelet-client-certificate={pki('kube-apiserver-kubelet-client.crt')}",
         f"--kubelet-client-key={pki('kube-apiserver-kubelet-client.key')}",
         "--kubelet-preferred-address-types=InternalIP",
+        # For aggregated APIs; the other programs also complain without a request-header authority.
+        f"--requestheader-client-ca-file={pki('ca.crt')}",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={pki('front-proxy-client.crt')}",
+        f"--proxy-client-key-file={pki('front-proxy-client.key')}",
     )
 
     def ready() -> bool:

@@ -28,6 +28,7 @@ def write_configs(paths: Paths, plan: Plan) -> None:
         "socket": str(paths.containerd_socket),
         "cgroup": CGROUP,
         "resolv_conf": str(resolv_conf()),
+        "resolvers": ", ".join(f'"{address}"' for address in nameservers(resolv_conf().read_text())),
         "pod_logs": str(paths.data("pod-logs")),
         "plugins": str(paths.data("volume-plugins")),
     }
@@ -65,6 +66,14 @@ def resolv_conf() -> Path:
     if "127.0.0.53" in RESOLV_CONF.read_text() and RESOLVED.exists():
         return RESOLVED
     return RESOLV_CONF
+
+
+def nameservers(text: str) -> list[str]:
+    """The first three resolvers of a resolv.conf, as many as a pod may have."""
+    found = [
+        words[1] for line in text.splitlines() if (words := line.split())[:1] == ["nameserver"] and words[1:]
+    ]
+    return found[:3]
 
 
 def _containerd(paths: Paths) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.testbed.errors import ClusterError
 from tests.testbed.progress import Progress, Step
-from tests.testbed.tools import follow, output, succeeds, which
+from tests.testbed.tools import contained, follow, output, succeeds, which
 
 # package -> a program (or file) whose presence shows that nothing needs installing, whoever provides it
 NEEDS = {
@@ -17,6 +17,7 @@ NEEDS = {
     "runc": "runc",
     "containernetworking-plugins": "/usr/lib/cni/bridge",
     "iptables": "iptables",
+    "nftables": "nft",  # only it can remove the empty tables that iptables leaves
     "conntrack": "conntrack",
     "iproute2": "ip",
     "openssl": "openssl",
@@ -25,7 +26,7 @@ NEEDS = {
 IMAGE_NEEDS = {"mmdebstrap": "mmdebstrap"}
 SERVICES = ("containerd", "docker-registry")
 POLICY = Path("/usr/sbin/policy-rc.d")
-POLICY_TEXT = "#!/bin/sh\n# Put here by Slipway's testbed while it installs packages, and removed afterwards.\nexit 101\n"
+POLICY_TEXT = "#!/bin/sh\n# Slipway's testbed put this here while it installs packages.\nexit 101\n"
 CNI_DIRS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 
 
@@ -61,11 +62,8 @@ def unpack(package: str, into: Path) -> None:
     """Fetch a package and unpack it into a directory; nothing is installed."""
     into.mkdir(parents=True)
     _update_if_empty()
-    follow(
-        ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package],
-        on_line=lambda line: None,
-        cwd=into,
-    )
+    fetch = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package]
+    follow(contained(fetch), on_line=lambda line: None, cwd=into)
     for archive in into.glob("*.deb"):
         output("dpkg-deb", "-x", str(archive), str(into))
         archive.unlink()

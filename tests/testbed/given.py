@@ -66,23 +66,22 @@ class GivenCluster(Cluster):
             nodes = self._nodes()
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             said = getattr(error, "stderr", None) or str(error)
-            return Status(
-                self.kind, False, False, str(self.kubeconfig_path), self.registry, problem=said.strip()
-            )
+            return self._status(False, said.strip(), None)
         ready = any(
             condition["type"] == "Ready" and condition["status"] == "True"
             for node in nodes
             for condition in node["status"].get("conditions", [])
         )
-        problem = None if ready else "no node is ready"
         address = os.environ.get("SLIPWAY_NODE_ADDRESS") or address_of(nodes)
-        return Status(
-            self.kind, ready, ready, str(self.kubeconfig_path), self.registry, address, problem=problem
-        )
+        return self._status(ready, None if ready else "no node is ready", address)
 
     def restart(self, component: str, grace_s: float = 10.0) -> None:
         """Not with a cluster that is not ours."""
         raise ClusterError(f"{component} of a given cluster is not ours to restart")
+
+    def _status(self, ready: bool, problem: str | None, address: str | None) -> Status:
+        where = str(self.kubeconfig_path)
+        return Status(self.kind, ready, ready, where, self.registry, address, problem=problem)
 
     def _nodes(self) -> list[dict[str, Any]]:
         found = json.loads(self.kubectl("get", "nodes", "-o", "json", "--request-timeout=10s", timeout=20))

@@ -30,6 +30,7 @@ FIXED_DIRS = (
     "/run/netns",
     "/etc/cni",
     "/etc/cni/net.d",
+    "/run/mount",
 )
 
 
@@ -41,7 +42,7 @@ def missing_dirs() -> list[str]:
 def may_lower_oom_score() -> bool:
     """Whether this machine lets root make a process less likely to be killed (CAP_SYS_RESOURCE)."""
     match = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return bool(match) and bool(int(match[1], 16) >> CAP_SYS_RESOURCE & 1) if match else False
+    return match is not None and bool(int(match[1], 16) >> CAP_SYS_RESOURCE & 1)
 
 
 def filesystem(path: Path) -> str:
@@ -116,7 +117,10 @@ def remove_fixed_files(paths: Paths, sockets: Iterable[Path], missing_before: It
 
 
 def _ours_in_fixed_dirs(paths: Paths, missing_before: list[str]) -> Iterator[Path]:
-    yield from Path("/var/lib/cni/results").glob(f"{NETWORK_NAME}-*")
+    for result in Path("/var/lib/cni/results").glob("*"):
+        # Also those of the loopback network, whose name containerd has built in.
+        if f'"{paths.run}/' in _text(result):
+            yield result
     for link in Path("/var/log/containers").glob("*"):
         if link.is_symlink() and os.readlink(link).startswith(f"{paths.state}/"):
             yield link
@@ -138,10 +142,14 @@ def _remove_cgroup(top: Path) -> None:
 
 
 def _lines(file: Path) -> list[str]:
+    return _text(file).split()
+
+
+def _text(file: Path) -> str:
     try:
-        return file.read_text().split()
-    except OSError:
-        return []
+        return file.read_text()
+    except OSError:  # it went away meanwhile
+        return ""
 
 
 def _mounts() -> list[tuple[str, str]]:

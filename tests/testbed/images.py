@@ -1,4 +1,4 @@
-"""The base images, made from Debian packages, kept in the cache as OCI layouts, pushed under their real names."""
+"""The base images: made from Debian packages, cached as OCI layouts, pushed by their real names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one interface, pytest-kind's and a little more, that the given, kind and package-built clusters have."""
+"""The one interface, pytest-kind's and a little more, of the given, kind and package-built clusters."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Cluster(ABC):
         pykube: Any = importlib.import_module("pykube")
         return pykube.HTTPClient(pykube.KubeConfig.from_file(self.kubeconfig_path))
 
-    def kubectl(self, *args: str, input: str | None = None, **kwargs: Any) -> str:  # noqa: A002 - subprocess's name
+    def kubectl(self, *args: str, input: str | None = None, **kwargs: Any) -> str:
         """kubectl's standard output; `CalledProcessError`, with its complaint, when it fails."""
         environ = {**os.environ, "KUBECONFIG": str(self.kubeconfig_path)}
         options: dict[str, Any] = {"stderr": subprocess.PIPE, "timeout": 300, "env": environ, **kwargs}
@@ -106,7 +106,7 @@ class Cluster(ABC):
         return str(done.stdout)
 
     def load_image(self, archive: Path, name: str) -> None:
-        """Make the image in an OCI layout (a directory or a tar) pullable as `name`, as `python:3.11-slim`."""
+        """Make the image in an OCI layout, a directory or a tar, pullable as `name` (`python:3.11-slim`)."""
         if self.registry is None:
             raise ClusterError(f"this {self.kind} cluster has no registry to load {name} into")
         push_archive(self.registry, archive, name)

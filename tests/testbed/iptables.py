@@ -1,4 +1,4 @@
-"""The iptables chains of kube-proxy, kubelet and the CNI plugins: see them, and take out those that are ours."""
+"""The iptables chains of kube-proxy, kubelet and the CNI plugins: to see them and to take out ours."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from tests.testbed.errors import ClusterError
-from tests.testbed.tools import output, which
+from tests.testbed.tools import output, succeeds, which
 
 FAMILIES = ("iptables", "ip6tables")
 PREFIXES = ("KUBE-", "CNI-")
+BUILT_IN = {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 KUBE_PROXY_CHAIN = "KUBE-SERVICES"
 
 
@@ -80,24 +81,21 @@ def kube_proxy_present() -> bool:
 
 
 def clean(chains_before: Collection[str], tables_before: Collection[str]) -> None:
-    """Remove every Kubernetes and CNI chain but those of before, then the tables that nobody uses any more."""
+    """Remove every Kubernetes and CNI chain but those of before, then the tables that nobody uses now."""
     for family, tables in _saved():
         keep = {entry.removeprefix(f"{family} ") for entry in chains_before if entry.startswith(f"{family} ")}
         if script := removal(tables, keep):
             output(f"{family}-restore", "--noflush", stdin=script)
     for family, tables in _saved():
         for table in tables:
-            if f"{family} {table.name}" not in tables_before and not table.rules:
+            if f"{family} {table.name}" not in tables_before:
                 _drop_empty(family, table)
 
 
 def _drop_empty(family: str, table: Table) -> None:
-    # Only the nft variant can, and only it shows an unused table as if it were used.
-    for chain in table.chains:
-        try:
-            output(family, "-t", table.name, "-X", chain)
-        except ClusterError:
-            return
+    """Remove a table without rules and chains of anybody; the legacy variant of iptables keeps it."""
+    if set(table.chains) <= BUILT_IN and not table.rules and "nf_tables" in output(family, "--version"):
+        succeeds("nft", "delete", "table", "ip6" if family == "ip6tables" else "ip", table.name)
 
 
 def _jumps_into(rule: str, chains: list[str]) -> bool:

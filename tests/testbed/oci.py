@@ -89,7 +89,7 @@ def push_archive(registry: str, archive: Path, name: str) -> None:
 
 
 def push(registry: str, name: str, read: Callable[[str], bytes]) -> None:
-    """Push the first image of the layout that `read` gives the files of; what is there already is not sent."""
+    """Push the first image of the layout that `read` gives the files of; what is there is not sent again."""
     repo, tag = repository(name)
     base = f"http://{registry}/v2/{repo}"
     descriptor = json.loads(read("index.json"))["manifests"][0]
@@ -133,7 +133,7 @@ def _call(method: str, url: str, body: bytes | None = None, kind: str = "applica
 
 
 def _blob(descriptor: dict[str, Any]) -> str:
-    return "blobs/" + descriptor["digest"].replace(":", "/")
+    return "blobs/" + str(descriptor["digest"]).replace(":", "/")
 
 
 def _put(blobs: Path, content: bytes, kind: str) -> dict[str, Any]:

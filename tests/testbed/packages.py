@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
 
 from tests.testbed import host, iptables, network
 from tests.testbed import state as states
@@ -17,15 +14,16 @@ from tests.testbed.debian import NEEDS, ensure_packages
 from tests.testbed.errors import ClusterError
 from tests.testbed.images import ensure_images, push_images
 from tests.testbed.interface import Cluster, Status
+from tests.testbed.lock import machine_lock
 from tests.testbed.paths import Paths
 from tests.testbed.pki import ensure_pki, write_kubeconfigs
 from tests.testbed.plan import Plan, make_plan
 from tests.testbed.probes import node_ready, pods_can_start
-from tests.testbed.processes import marked
+from tests.testbed.processes import marked, tail
 from tests.testbed.progress import Progress
 from tests.testbed.state import Before, State
 from tests.testbed.supervisor import Supervisor, eventually
-from tests.testbed.teardown import remove_files, teardown
+from tests.testbed.teardown import teardown
 
 NODE_READY_S = 90.0
 
@@ -60,7 +58,7 @@ class PackagesCluster(Cluster):
     def create(self) -> None:
         """Bring the cluster up: build what the cache lacks, start what does not run, wait for the node."""
         _require_root()
-        with self._lock():
+        with machine_lock(self.paths, self.progress):
             ensure_packages(self.progress, NEEDS)
             self._make_room()
             binaries = ensure_binaries(self.progress)
@@ -76,16 +74,17 @@ class PackagesCluster(Cluster):
 
     def delete(self) -> None:
         """Remove every trace but the caches."""
-        with self._lock():
+        _require_root()
+        with machine_lock(self.paths, self.progress):
             state = states.load(self.paths)
-            if state is None:
-                remove_own = self.paths.state.exists()
-                self.progress.say("removing files" if remove_own else "nothing to remove")
-                self.paths.kubeconfig.unlink(missing_ok=True)
-                if remove_own:
-                    remove_files(self.paths)
-                return
-            teardown(self.paths, state, self.progress)
+            if state is not None:
+                teardown(self.paths, state, self.progress)
+            elif self.paths.state.exists():
+                shutil.rmtree(self.paths.state)
+            else:
+                self.progress.say("nothing to remove")
+            if not self.paths.claim_file.exists():  # another checkout's cluster may be up
+                self.paths.lock_file.unlink()
 
     def status(self) -> Status:
         """Each component, and the node."""
@@ -106,7 +105,7 @@ class PackagesCluster(Cluster):
 
     def restart(self, component: str, grace_s: float = 10.0) -> None:
         """End a component and start it again; waits until it is ready."""
-        with self._lock():
+        with machine_lock(self.paths, self.progress):
             found = self._component(component)
             self._supervisor.stop(found, grace_s)
             self._supervisor.start(found)
@@ -114,7 +113,7 @@ class PackagesCluster(Cluster):
 
     def stop(self, component: str, grace_s: float = 10.0) -> None:
         """End a component; `restart` or `create` brings it back."""
-        with self._lock():
+        with machine_lock(self.paths, self.progress):
             self._supervisor.stop(self._component(component), grace_s)
 
     def _component(self, name: str) -> Component:
@@ -179,30 +178,9 @@ class PackagesCluster(Cluster):
             return
         with self.progress.step("waiting for the node"):
             if not eventually(lambda: pods_can_start(self.paths, plan), NODE_READY_S):
-                raise ClusterError(
-                    f"the node is not ready after {NODE_READY_S:.0f} s: see {self.paths.log('kubelet')}"
-                )
+                log = self.paths.log("kubelet")
+                raise ClusterError(f"the node is not ready after {NODE_READY_S:.0f} s; {log}:\n{tail(log)}")
         self.progress.say("the cluster is up")
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """One command at a time on this machine; the kernel drops the lock of whoever is killed."""
-        with self.paths.lock_file.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                with self.progress.step("waiting for another `up` or `down`"):
-                    while not _try_lock(file.fileno()):
-                        time.sleep(0.2)
-            yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _require_root() -> None:

@@ -52,7 +52,7 @@ class Paths:
 
     @property
     def lock_file(self) -> Path:
-        """Held during `up` and `down`; it stays, empty, in a directory that a reboot clears."""
+        """Held during `up` and `down`."""
         return self.run.with_suffix(".lock")
 
     @property

@@ -16,6 +16,7 @@ KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-
 CLIENTS = {
     "admin": "/O=system:masters/CN=slipway-testbed-admin",
     "kube-apiserver-kubelet-client": "/O=system:masters/CN=kube-apiserver-kubelet-client",
+    "front-proxy-client": "/CN=front-proxy-client",
     "kube-controller-manager": "/CN=system:kube-controller-manager",
     "kube-scheduler": "/CN=system:kube-scheduler",
     "kube-proxy": "/CN=system:kube-proxy",
@@ -24,10 +25,9 @@ CLIENTS = {
 NAMES = (
     "localhost",
     "kubernetes",
-    "kubernetes.default",
-    "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
+    *(f"kubernetes.default{end}" for end in ("", ".svc", ".svc.cluster.local")),
 )
+KUBECONFIGS = ("kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 
 
 def ensure_pki(paths: Paths, plan: Plan) -> None:

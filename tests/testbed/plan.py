@@ -128,7 +128,7 @@ def uplink_mtu() -> int:
 
 def port_free(port: int) -> bool:
     """Whether nobody listens on a TCP port, on loopback or on any address."""
-    for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - a probe, closed at once
+    for host in ("127.0.0.1", "0.0.0.0"):  # a probe, closed at once
         with socket.socket() as probe:
             # As servers do it: a connection that just ended does not make the port taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,8 @@
-"""Long-running processes: started apart from us, known by pid and start time, ended only when they are ours."""
+"""Long-running processes: started apart from us, known by pid and start time, ended only when ours."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -85,7 +86,7 @@ def spawn(
 
 
 def end(records: Iterable[tuple[int, int]], grace_s: float) -> None:
-    """End processes given as (pid, start time): SIGTERM, after `grace_s` SIGKILL, and wait until they are gone."""
+    """End (pid, start time) pairs: SIGTERM, after `grace_s` SIGKILL; returns when they are gone."""
     left = [pair for pair in records if start_time(pair[0]) == pair[1]]
     plan = [(signal.SIGTERM, grace_s)] if grace_s > 0 else []
     for number, seconds in [*plan, (signal.SIGKILL, 10.0)]:
@@ -101,7 +102,7 @@ def end(records: Iterable[tuple[int, int]], grace_s: float) -> None:
 
 
 def marked(mark: str, role: str | None = None) -> list[tuple[int, int]]:
-    """(pid, start time) of every live process that carries our mark, of one component only if `role` is given."""
+    """(pid, start time) of every live process that carries our mark, of one component if `role` is given."""
     wanted = {f"{MARK}={mark}".encode()} | ({f"{ROLE}={role}".encode()} if role else set())
     found = []
     for entry in PROC.iterdir():
@@ -136,7 +137,5 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 def _send(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass

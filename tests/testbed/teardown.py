@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 from tests.testbed import host, iptables, network
@@ -32,10 +33,8 @@ def remove_files(paths: Paths) -> None:
     for directory in (paths.state, paths.run):
         if directory.exists():
             shutil.rmtree(directory)
-    try:
+    with contextlib.suppress(OSError):  # other things of the checkout lie there
         paths.state.parent.rmdir()
-    except OSError:  # other things of the checkout lie there
-        pass
 
 
 def _end_processes(paths: Paths, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Running other programs: with an end if we end, with signs of life, and with their last words in the error."""
+"""Running other programs: they end with us, show that they live, and leave their last words in the error."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def follow(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a long command, handing on each line it prints; `ClusterError` with the last lines when it fails."""
+    """Run a long command, handing on each line it prints; `ClusterError` with the last ones when it fails."""
     last: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(
         argv,

@@ -47,10 +47,10 @@ def test_memory(text: Any, size: int) -> None:
     ],
     ids=lambda text: repr(text)[:30],
 )  # fmt: skip
-@pytest.mark.parametrize("read", [cpu_milli, memory_bytes])
-def test_refused(read: Any, text: Any) -> None:
-    with pytest.raises(ValueError, match=r"^(must|is too large)"):
-        read(text)
+def test_refused(text: Any) -> None:
+    for read in (cpu_milli, memory_bytes):
+        with pytest.raises(ValueError, match=r"^(must|is too large)"):
+            read(text)
 
 
 @pytest.mark.parametrize(

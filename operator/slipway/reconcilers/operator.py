@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -58,6 +58,19 @@ def _registry(controllers: list[Controller]) -> kopf.OperatorRegistry:
     return registry
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf compares each object with its former self; we reconcile levels and never look."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return cast(kopf.BodyEssence, {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
 async def _seen(controller: Controller, kind: Kind, event: Any, **_: Any) -> None:
     controller.seen(kind, event["type"], event["object"])
 
@@ -70,6 +83,9 @@ def _kopf_settings(controllers: list[Controller]) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # Events are for what people look for, not a copy of the log
     settings.scanning.disabled = True  # CRDs and namespaces do not come and go under us: no right to watch them
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = kopf.StatusProgressStorage()
+    settings.queueing.idle_timeout = 0.5  # seconds; kopf keeps a task for each object for that long, 5 by default
     for controller in controllers:
         for kind in controller.kinds:
             if kind.group != GROUP:

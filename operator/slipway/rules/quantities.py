@@ -1,8 +1,6 @@
 """Kubernetes quantities (`500m`, `256Mi`, `1e3`), read exactly and written in their canonical form."""
 
-import math
 import re
-from fractions import Fraction
 from typing import Final
 
 MAX_VALUE: Final = 2**63 - 1
@@ -19,12 +17,12 @@ _BINARY: Final = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 def cpu_milli(text: object) -> int:
     """Thousandths of a CPU, rounded up. ValueError if `text` is no quantity (a string, or a YAML number)."""
-    return _whole(_value(text) * 1000)
+    return _read(text, tens=3)
 
 
 def memory_bytes(text: object) -> int:
     """Bytes, rounded up. ValueError if `text` is no quantity (a string, or a YAML number)."""
-    return _whole(_value(text))
+    return _read(text)
 
 
 def format_cpu(milli: int) -> str:
@@ -37,15 +35,20 @@ def format_memory(size: int) -> str:
     return _shortest(size, 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
 
 
-def _value(text: object) -> Fraction:
+def _read(text: object, tens: int = 0) -> int:
+    """The quantity times ten to the power of `tens`, rounded up; all in whole numbers, so nothing is lost."""
     match = _GRAMMAR.fullmatch(_spelled(text))
     if match is None:
         raise ValueError("must be a quantity that is not negative, such as 500m, 0.5, 256Mi or 1e3")
-    number = Fraction(match["number"].rstrip("."))
-    suffix = match["suffix"]
-    if suffix in _BINARY:
-        return number * (1 << _BINARY[suffix])
-    return number * Fraction(10) ** (_DECIMAL[suffix] if suffix else int(match["exponent"] or 0))
+    whole, _, decimals = match["number"].partition(".")
+    suffix = match["suffix"] or ""
+    figures = int(whole + decimals) << _BINARY.get(suffix, 0)
+    tens += _DECIMAL.get(suffix, 0) + int(match["exponent"] or 0) - len(decimals)
+    power: int = 10 ** abs(tens)
+    value = figures * power if tens >= 0 else -(-figures // power)
+    if value > MAX_VALUE:
+        raise ValueError("is too large: a quantity must fit in 64 bits")
+    return value
 
 
 def _spelled(text: object) -> str:
@@ -59,13 +62,6 @@ def _spelled(text: object) -> str:
             raise ValueError("must be a number that fits in 64 bits")
         return str(text)
     raise ValueError("must be a quantity: a string such as 500m or 256Mi, or a number")
-
-
-def _whole(value: Fraction) -> int:
-    rounded = math.ceil(value)
-    if rounded > MAX_VALUE:
-        raise ValueError("is too large: a quantity must fit in 64 bits")
-    return rounded
 
 
 def _shortest(value: int, base: int, suffixes: tuple[str, ...]) -> str:
