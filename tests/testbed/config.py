@@ -70,9 +70,7 @@ def resolv_conf() -> Path:
 
 def nameservers(text: str) -> list[str]:
     """The first three resolvers of a resolv.conf, as many as a pod may have."""
-    found = [
-        words[1] for line in text.splitlines() if (words := line.split())[:1] == ["nameserver"] and words[1:]
-    ]
+    found = [words[1] for line in text.splitlines() if (words := line.split())[:1] == ["nameserver"] and words[1:]]
     return found[:3]
 
 
@@ -124,6 +122,4 @@ def _check_length(paths: Paths) -> None:
     longest = paths.data("kubelet") / "device-plugins" / "kubelet.sock.0123456789"
     if len(str(longest)) > LONGEST_SOCKET:
         allowed = LONGEST_SOCKET - (len(str(longest)) - len(str(paths.repo)))
-        raise ClusterError(
-            f"{paths.repo}: this path is too long for kubelet's sockets; {allowed} bytes at most"
-        )
+        raise ClusterError(f"{paths.repo}: this path is too long for kubelet's sockets; {allowed} bytes at most")

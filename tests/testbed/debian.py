@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +70,7 @@ def unpack(package: str, into: Path) -> None:
 
 def _there(program: str) -> bool:
     if program.startswith("/"):
-        name = os.path.basename(program)
+        name = Path(program).name
         return any((directory / name).exists() for directory in CNI_DIRS)
     return which(program) is not None
 

@@ -15,7 +15,7 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     if path.exists() and path.read_text() == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = partial(path)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
         file.write(text)
     part.rename(path)
@@ -29,7 +29,8 @@ def whole_directory(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
-    part = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    part = partial(target)
+    shutil.rmtree(part, ignore_errors=True)  # of a process that once had our number
     part.mkdir()
     try:
         yield part
@@ -40,6 +41,11 @@ def whole_directory(target: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def partial(target: Path) -> Path:
+    """The name of something half-made or half-removed, which tells whose it is."""
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
 def sweep(directory: Path) -> None:

@@ -77,9 +77,7 @@ def end_cgroups() -> None:
     """Kill what runs in our cgroups, which is every container, and remove them."""
     deadline = time.monotonic() + 20
     while True:
-        pids = {
-            int(pid) for top in cgroup_dirs() for file in top.rglob("cgroup.procs") for pid in _lines(file)
-        }
+        pids = {int(pid) for top in cgroup_dirs() for file in top.rglob("cgroup.procs") for pid in _lines(file)}
         if not pids:
             break
         end([(pid, started) for pid in pids if (started := start_time(pid)) is not None], grace_s=0)
@@ -122,7 +120,7 @@ def _ours_in_fixed_dirs(paths: Paths, missing_before: list[str]) -> Iterator[Pat
         if f'"{paths.run}/' in _text(result):
             yield result
     for link in Path("/var/log/containers").glob("*"):
-        if link.is_symlink() and os.readlink(link).startswith(f"{paths.state}/"):
+        if link.is_symlink() and link.readlink().is_relative_to(paths.state):
             yield link
     if "/var/lib/kubelet/device-plugins" in missing_before:
         yield from Path("/var/lib/kubelet/device-plugins").glob("*")
@@ -132,7 +130,7 @@ def _remove_cgroup(top: Path) -> None:
     for _ in range(50):
         for directory, _children, _files in os.walk(top, topdown=False):
             try:
-                os.rmdir(directory)
+                Path(directory).rmdir()
             except OSError:  # the kernel is still ending what was in it
                 continue
         if not top.exists():

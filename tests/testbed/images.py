@@ -81,9 +81,7 @@ def ensure_images(progress: Progress) -> None:
             layer = part / "layer.tar.gz"
             MAKERS[recipe.make](recipe, scratch, layer, step)
             shutil.rmtree(scratch)
-            write_layout(
-                part, layer, recipe.config, ARCHITECTURES.get(platform.machine(), platform.machine())
-            )
+            write_layout(part, layer, recipe.config, ARCHITECTURES.get(platform.machine(), platform.machine()))
 
 
 def push_images(registry: str) -> None:
@@ -108,7 +106,7 @@ def sources_from(lines: list[str], release: str) -> list[str]:
         if origin in ("Debian", "Ubuntu") and name.split("-")[0] == release:
             found.append(f"deb {uri} {name} {component}")
     if not found:
-        raise ClusterError(f"apt knows no sources of {release or 'this system'} (see /etc/apt)")
+        raise ClusterError(f"apt has no sources for {release or 'this system'} (see /etc/apt)")
     return list(dict.fromkeys(found))
 
 
@@ -128,9 +126,7 @@ def _static(recipe: Recipe, scratch: Path, layer: Path, step: Step) -> None:
             if applet != "busybox":
                 (root / "bin" / applet).symlink_to("/bin/busybox")
         (root / "usr/bin/env").symlink_to("/bin/busybox")
-    (root / "etc/passwd").write_text(
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
-    )
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
     (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
     for name in ("tmp", "var/tmp"):
         (root / name).chmod(0o1777)

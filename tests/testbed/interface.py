@@ -85,7 +85,7 @@ class Cluster(ABC):
         pykube: Any = importlib.import_module("pykube")
         return pykube.HTTPClient(pykube.KubeConfig.from_file(self.kubeconfig_path))
 
-    def kubectl(self, *args: str, input: str | None = None, **kwargs: Any) -> str:
+    def kubectl(self, *args: str, input: str | None = None, **kwargs: Any) -> str:  # noqa: A002 - subprocess's name
         """kubectl's standard output; `CalledProcessError`, with its complaint, when it fails."""
         environ = {**os.environ, "KUBECONFIG": str(self.kubeconfig_path)}
         options: dict[str, Any] = {"stderr": subprocess.PIPE, "timeout": 300, "env": environ, **kwargs}

@@ -39,9 +39,7 @@ def parse(saved: str) -> list[Table]:
 
 def kubernetes_chains(tables: Collection[Table]) -> list[str]:
     """`table chain` of every chain that Kubernetes or a CNI plugin made."""
-    return [
-        f"{table.name} {chain}" for table in tables for chain in table.chains if chain.startswith(PREFIXES)
-    ]
+    return [f"{table.name} {chain}" for table in tables for chain in table.chains if chain.startswith(PREFIXES)]
 
 
 def removal(tables: Collection[Table], keep: Collection[str]) -> str:
@@ -51,9 +49,7 @@ def removal(tables: Collection[Table], keep: Collection[str]) -> str:
     """
     lines: list[str] = []
     for table in tables:
-        ours = [
-            name for name in table.chains if name.startswith(PREFIXES) and f"{table.name} {name}" not in keep
-        ]
+        ours = [name for name in table.chains if name.startswith(PREFIXES) and f"{table.name} {name}" not in keep]
         if not ours:
             continue
         lines.append(f"*{table.name}")
@@ -100,7 +96,8 @@ def _drop_empty(family: str, table: Table) -> None:
 
 def _jumps_into(rule: str, chains: list[str]) -> bool:
     source = rule.split()[1]
-    target = re.search(r" (?:-j|-g) (\S+)", rule)
+    # A comment, in quotes, may hold anything.
+    target = re.search(r" (?:-j|-g) (\S+)", re.sub(r'"(?:\\.|[^"\\])*"', "", rule))
     return source not in chains and target is not None and target[1] in chains
 
 

@@ -91,7 +91,7 @@ class KindCluster(Cluster):
                 )
         # Without a `server` line, what this registry lacks comes from where its name says.
         hosts = Template((TEMPLATES / "hosts.toml").read_text()).substitute(registry=f"{REGISTRY}:5000")
-        script = f"mkdir -p {os.path.dirname(HOSTS)} && cat > {HOSTS}"
+        script = f"mkdir -p {Path(HOSTS).parent} && cat > {HOSTS}"
         for node in self._node_names():
             output("docker", "exec", "-i", node, "sh", "-c", script, stdin=hosts)
         with self.progress.step("waiting for the node"):
@@ -116,9 +116,7 @@ class KindCluster(Cluster):
         except (subprocess.SubprocessError, OSError, ClusterError) as error:
             return Status(self.kind, False, False, str(self.kubeconfig_path), problem=str(error))
         registry = self.registry
-        return Status(
-            self.kind, ready and registry is not None, ready, str(self.kubeconfig_path), registry, address
-        )
+        return Status(self.kind, ready and registry is not None, ready, str(self.kubeconfig_path), registry, address)
 
     def restart(self, component: str, grace_s: float = 10.0) -> None:
         """Restart a service of the node, or a container of the control plane, which kubelet brings back."""

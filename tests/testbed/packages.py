@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 from tests.testbed import host, iptables, network
 from tests.testbed import state as states
@@ -23,7 +22,7 @@ from tests.testbed.processes import marked, tail
 from tests.testbed.progress import Progress
 from tests.testbed.state import Before, State
 from tests.testbed.supervisor import Supervisor, eventually
-from tests.testbed.teardown import teardown
+from tests.testbed.teardown import remove_files, teardown
 
 NODE_READY_S = 90.0
 
@@ -79,10 +78,10 @@ class PackagesCluster(Cluster):
             state = states.load(self.paths)
             if state is not None:
                 teardown(self.paths, state, self.progress)
-            elif self.paths.state.exists():
-                shutil.rmtree(self.paths.state)
             else:
-                self.progress.say("nothing to remove")
+                self.progress.say("no cluster of this checkout")
+                if states.read(self.paths.claim_file) is None:
+                    remove_files(self.paths)
             if not self.paths.claim_file.exists():  # another checkout's cluster may be up
                 self.paths.lock_file.unlink()
 

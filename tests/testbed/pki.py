@@ -40,9 +40,7 @@ def ensure_pki(paths: Paths, plan: Plan) -> None:
         authority = ["-x509", "-extensions", "authority", "-subj", "/CN=slipway-testbed"]
         _request(part, "ca", authority)
         addresses = ("127.0.0.1", plan.gateway, plan.first_service)
-        alternatives = ",".join(
-            [f"DNS:{name}" for name in NAMES] + [f"IP:{address}" for address in addresses]
-        )
+        alternatives = ",".join([f"DNS:{name}" for name in NAMES] + [f"IP:{address}" for address in addresses])
         _leaf(part, "kube-apiserver", "/CN=kube-apiserver", ["-addext", f"subjectAltName={alternatives}"])
         for name, subject in CLIENTS.items():
             _leaf(part, name, subject, [])

@@ -106,9 +106,7 @@ def make_plan() -> Plan:
 def used_networks() -> list[Net]:
     """Every IPv4 network this machine has a route or an address in, but for the default route."""
     routes = [entry.get("dst", "default") for entry in _ip("route", "show", "table", "all")]
-    addresses = [
-        f"{a['local']}/{a['prefixlen']}" for link in _ip("addr") for a in link["addr_info"] if "local" in a
-    ]
+    addresses = [f"{a['local']}/{a['prefixlen']}" for link in _ip("addr") for a in link["addr_info"] if "local" in a]
     found = []
     for text in [*routes, *addresses]:
         try:

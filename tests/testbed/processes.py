@@ -124,7 +124,7 @@ def program(pid: int) -> str:
         first = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")[0]
     except OSError:
         return ""
-    return os.path.basename(first.decode(errors="replace"))
+    return Path(first.decode(errors="replace")).name
 
 
 def tail(log: Path, lines: int = 15) -> str:

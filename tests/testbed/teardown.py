@@ -7,6 +7,7 @@ import shutil
 
 from tests.testbed import host, iptables, network
 from tests.testbed.debian import remove_guard
+from tests.testbed.files import partial, sweep
 from tests.testbed.paths import Paths
 from tests.testbed.processes import end, marked, program
 from tests.testbed.progress import Progress
@@ -24,15 +25,21 @@ def teardown(paths: Paths, state: State, progress: Progress) -> None:
         host.unmount_below(paths.state, paths.run)
         host.remove_fixed_files(paths, sockets, state.before.missing)
         _restore_network(state, progress)
+    progress.say("removing files")
     remove_files(paths)
 
 
 def remove_files(paths: Paths) -> None:
     """Remove state, logs and kubeconfig; caches stay."""
     paths.kubeconfig.unlink(missing_ok=True)
-    for directory in (paths.state, paths.run):
-        if directory.exists():
-            shutil.rmtree(directory)
+    if paths.state.exists():
+        # Away in one go: half a state directory would look like a whole one to the next `up`.
+        trash = partial(paths.state)
+        paths.state.rename(trash)
+        shutil.rmtree(trash)
+    if paths.run.exists():
+        shutil.rmtree(paths.run)
+    sweep(paths.state.parent)
     with contextlib.suppress(OSError):  # other things of the checkout lie there
         paths.state.parent.rmdir()
 

@@ -66,7 +66,7 @@ def test_out_of_bounds_or_no_text(text: Any) -> None:
         parse_duration(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text("0159.hms ", max_size=10))
 def test_the_pattern_of_the_crd_agrees(text: str) -> None:
     try:

@@ -324,7 +324,7 @@ def test_junk_is_refused_in_words(junk: Any) -> None:
     judge(junk)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(PLACES, JUNK)
 def test_junk_anywhere_is_refused_in_words(place: str, junk: Any) -> None:
     template = copy.deepcopy(EVERYTHING)

@@ -72,7 +72,7 @@ class StackSpec(Model):
         Field(
             max_length=32,
             pattern=r"^([0-9]+(h|m|s|ms))+$",
-            description="How long the Stack lives from its creation (`2h`, `1h30m`); the operator's STACK_TTL if absent",
+            description="How long it lives from its creation (`2h`, `1h30m`); the operator's STACK_TTL if absent",
             json_schema_extra={
                 "x-kubernetes-validations": [
                     {

@@ -62,7 +62,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
     """kopf compares each object with its former self; we reconcile levels and never look."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
-        return cast(kopf.BodyEssence, {})
+        return cast("kopf.BodyEssence", {})
 
     def fetch(self, **_: Any) -> kopf.BodyEssence | None:
         return None

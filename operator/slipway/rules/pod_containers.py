@@ -69,7 +69,7 @@ def _mountable(path: str, value: Any) -> Any:
 
 _ENV: Final = record(
     {
-        "name": text(253, r"[-._A-Za-z][-._A-Za-z0-9]*", "must be letters, digits, '_', '-' and '.'"),
+        "name": text(253, r"(?!\.$|\.\.)[-._A-Za-z][-._A-Za-z0-9]*", "must be letters, digits, '_', '-' and '.'"),
         "value": text(32768, shortest=0),
     },
     required=["name"],
@@ -96,7 +96,7 @@ _COMMAND: Final = items(text(16384, shortest=0), 64)
 _ONLY_ITSELF: Final = {"host": "is not allowed: a probe asks the pod itself"}
 _HEADER: Final = record(
     {
-        "name": text(128, r"[-!#$%&'*+.^_`|~0-9A-Za-z]+", "must be the name of an HTTP header"),
+        "name": text(128, r"[-A-Za-z0-9]+", "must be the name of an HTTP header: letters, digits and '-'"),
         "value": text(1024, r"[^\r\n]*", "must be one line", shortest=0),
     },
     required=["name", "value"],

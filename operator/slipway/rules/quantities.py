@@ -8,7 +8,7 @@ MAX_VALUE: Final = 2**63 - 1
 
 _MAX_LENGTH: Final = 64
 _GRAMMAR: Final = re.compile(
-    r"(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)"
+    r"\+?(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)"
     r"(?:(?P<suffix>[KMGTPE]i|[numkMGTPE])|[eE](?P<exponent>[+-]?[0-9]{1,2}))?"
 )
 _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
