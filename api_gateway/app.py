@@ -17,7 +17,7 @@ from api_gateway.store import Store
 from slipway import log
 from slipway.api.kinds import STACK
 from slipway.cluster import Cluster
-from slipway.settings import Settings
+from slipway.settings import Settings, problems
 
 BODY_BYTES = 256 * 1024  # a pod spec has at most 64 KiB
 
@@ -62,9 +62,9 @@ def main() -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        sys.exit(f"slipway-gateway: {error}")
+        sys.exit("\n".join(problems(error)))
     if settings.api_key is None and not is_loopback(settings.host):
-        sys.exit(f"slipway-gateway: SLIPWAY_HOST={settings.host} is not loopback: set SLIPWAY_API_KEY as well")
+        sys.exit(f"SLIPWAY_HOST: {settings.host} is not loopback, so SLIPWAY_API_KEY must be set as well")
     log.configure(settings.log_level)
     web.run_app(_serve(settings), host=settings.host, port=settings.port, print=None)
 

@@ -38,6 +38,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def guard(settings: Settings, open_paths: frozenset[str]) -> Middleware:
     """Lets a request through that brings the key or, where no key is set, that comes from this machine's own pages.
 
@@ -52,7 +59,7 @@ def guard(settings: Settings, open_paths: frozenset[str]) -> Middleware:
         if key is None:
             _check_local(request)
         elif resource is None or resource.canonical not in open_paths:
-            given = request.headers.get("X-API-KEY", "").encode()
+            given = request.headers.get("X-API-KEY", "").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, key):
                 raise problems.Problem(401, "X-API-KEY: a valid API key is required")
         return await handler(request)
@@ -61,10 +68,10 @@ def guard(settings: Settings, open_paths: frozenset[str]) -> Middleware:
 
 
 def _check_local(request: web.Request) -> None:
-    if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+    if not is_loopback(_host_of(f"//{request.host}")):
         raise problems.Problem(403, "Host: without an API key only this machine's own names are served")
     origin = request.headers.get("Origin")
-    if origin is not None and not is_loopback(urlsplit(origin).hostname or ""):
+    if origin is not None and not is_loopback(_host_of(origin)):
         raise problems.Problem(403, "Origin: without an API key only pages of this machine may call")
 
 

@@ -1,7 +1,7 @@
 """Everything that can go wrong -> an HTTP answer: one table of codes, one shape of body for each API family."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -37,9 +37,9 @@ REFUSALS: dict[str, int] = {
 class Problem(web.HTTPException):
     """An answer that is an error. `message` is one line for the client."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         self.status_code = status
-        super().__init__(reason=HTTPStatus(status).phrase)
+        super().__init__(reason=HTTPStatus(status).phrase, headers=headers)
         self.message = message
 
 
@@ -122,7 +122,8 @@ def to_problem(error: Exception) -> Problem | None:
     if isinstance(error, Problem):
         return error
     if isinstance(error, web.HTTPException):
-        return Problem(error.status_code, _MESSAGES.get(error.status_code, error.reason))
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return Problem(error.status_code, _MESSAGES.get(error.status_code, error.reason), allow)
     status = next((status for kind, status in STATUS if isinstance(error, kind)), None)
     return Problem(status, str(error)) if status else None
 
@@ -135,5 +136,6 @@ _MESSAGES = {
 
 
 def response(path: str, problem: Problem) -> web.Response:
-    body = family_of(path).body(problem.status_code, problem.message)
-    return web.Response(status=problem.status_code, text=body.model_dump_json(), content_type="application/json")
+    text = family_of(path).body(problem.status_code, problem.message).model_dump_json()
+    headers = {"Allow": problem.headers["Allow"]} if "Allow" in problem.headers else None
+    return web.Response(status=problem.status_code, text=text, content_type="application/json", headers=headers)

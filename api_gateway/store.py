@@ -3,14 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
-from slipway.api.kinds import Kind
+from slipway.api.kinds import GROUP, Kind
 from slipway.api.meta import Object, ObjectMeta
 from slipway.cache import ObjectCache
 from slipway.cluster import Cluster
-from slipway.errors import ApiError, Gone
+from slipway.errors import ApiError, Gone, Unavailable
 
 log = logging.getLogger(__name__)
+
+REQUEST = f"{GROUP}/request"
+"""Annotation by which a create is known again whose answer was lost."""
 
 RECONNECT_SECONDS = 1.0
 GONE_SECONDS = 5.0  # a deleted resource is out of the cache much sooner, unless the watch is behind
@@ -28,6 +32,8 @@ class Store:
         self._namespace = namespace
         self._cache = ObjectCache()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._abandoned: set[str] = set()
+        self._removals: set[asyncio.Task[None]] = set()
         self.synced = False
         """Whether the watch runs; if not, reads may be old."""
 
@@ -41,8 +47,14 @@ class Store:
         return iter(sorted(present, key=lambda r: (r["metadata"]["creationTimestamp"], r["metadata"]["name"])))
 
     async def create(self, resource: Object) -> Object:
-        """Create it; raises AlreadyExists and the other ApiErrors."""
-        made = await self._cluster.create(self._kind, resource, self._namespace)
+        """Create it; raises AlreadyExists and the other ApiErrors, and then nothing stays that was made."""
+        token = uuid4().hex
+        resource["metadata"].setdefault("annotations", {})[REQUEST] = token
+        try:
+            made = await self._cluster.create(self._kind, resource, self._namespace)
+        except Unavailable:
+            self._abandoned.add(token)  # it may have been made all the same: then the watch brings it
+            raise
         self._cache.put(made)
         return made
 
@@ -71,20 +83,21 @@ class Store:
             try:
                 if not version:
                     version = await self._list()
-                self.synced = True
+                    self.synced = True
                 async for change, resource in self._cluster.watch(self._kind, self._namespace, version):
                     version = resource["metadata"]["resourceVersion"]
                     self._take(change, resource)
             except Gone:
                 version = ""
             except ApiError as error:
-                self.synced = False
+                self.synced, version = False, ""
                 log.warning("the watch of %s is down, again in %g s: %s", self._kind.plural, RECONNECT_SECONDS, error)
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _list(self) -> str:
         resources, version = await self._cluster.list(self._kind, self._namespace)
         for resource in self._cache.replace(resources, version):
+            self._remove_abandoned(resource)
             self._wake(resource)
         return version
 
@@ -95,7 +108,17 @@ class Store:
             self._cache.remove(resource)
         else:
             self._cache.put(resource)
+            self._remove_abandoned(resource)
         self._wake(resource)
+
+    def _remove_abandoned(self, resource: Object) -> None:
+        """Delete what came of a create whose answer was lost: the client was told that it failed."""
+        token = resource["metadata"].get("annotations", {}).get(REQUEST)
+        if token in self._abandoned:
+            self._abandoned.discard(token)
+            removal = asyncio.create_task(self.delete(resource))
+            self._removals.add(removal)
+            removal.add_done_callback(self._removals.discard)
 
     def _wake(self, resource: Object) -> None:
         for waiting in self._waiting.pop(resource["metadata"]["uid"], []):

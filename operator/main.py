@@ -1,12 +1,14 @@
 """The operator: `python operator/main.py [--liveness URL]`. Settings come from the environment."""
 
 import argparse
-import asyncio
+import sys
+
 import uvloop
+from pydantic import ValidationError
 
 from slipway import log
 from slipway.reconcilers.operator import run
-from slipway.settings import Settings
+from slipway.settings import Settings, problems
 
 
 def main() -> None:
@@ -15,7 +17,10 @@ def main() -> None:
         "--liveness", metavar="URL", help="answer health checks here, e.g. http://127.0.0.1:8081/healthz"
     )
     liveness = parser.parse_args().liveness
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.exit("\n".join(problems(error)))
     log.configure(settings.log_level)
     uvloop.run(run(settings, liveness))
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
 
 from api_gateway import problems
 from api_gateway.keys import SETTINGS, STACKS
@@ -10,13 +11,14 @@ from api_gateway.routing import Operation, json_response
 from api_gateway.wire import stacks as wire
 from api_gateway.wire.body import read
 from slipway.api.meta import Object
-from slipway.api.stack import Stack
+from slipway.api.stack import Identifier, Stack
 from slipway.errors import AlreadyExists, InvalidInput
 from slipway.rules.pod_spec import PodLimits
 
 OPERATOR_SECONDS = 10.0
 """What the operator may take beside the scheduling timeout before we say that it does not answer."""
 
+USER_ID = TypeAdapter[int](Identifier)
 TAG = "Stacks"
 NOT_FOUND = {404: "no such stack"}
 
@@ -65,9 +67,11 @@ async def list_all(request: web.Request) -> web.Response:
 
 async def list_of_user(request: web.Request) -> web.Response:
     text = request.match_info["user_id"]
-    if not (text.isascii() and text.isdecimal() and len(text) <= 16):
-        raise InvalidInput("user_id", "must be a positive integer")
-    return _listing(request, (s for s in _stacks(request) if s.spec.user_id == int(text)))
+    try:
+        user_id = USER_ID.validate_strings(text)
+    except ValidationError:
+        raise InvalidInput("user_id", "must be an integer from 1 to 9007199254740991") from None
+    return _listing(request, (s for s in _stacks(request) if s.spec.user_id == user_id))
 
 
 async def get(request: web.Request) -> web.Response:

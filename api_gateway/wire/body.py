@@ -45,7 +45,8 @@ def _no_constant(name: str) -> None:
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, loc)) or "body"
+    """The field to blame; a client's own key is shown in a form that any answer can hold."""
+    return ".".join(ascii(str(part))[1:-1][:64] for part in loc) or "body"
 
 
 def _expected(type_: str, message: str) -> str:

@@ -98,12 +98,12 @@ class Deleted(BaseModel):
 
 
 class Stats(BaseModel):
-    """All stacks together. `reserved_*` and `used_node_ports` count those that are active: creating or running."""
+    """All stacks together. `reserved_*` sums up those that are active: creating or running."""
 
     total_stacks: int
     active_stacks: int
     node_distribution: Annotated[dict[str, int], Field(description="Active stacks by node")]
-    used_node_ports: int
+    used_node_ports: Annotated[int, Field(description="Node ports held, by stacks that have ended as well")]
     reserved_cpu_milli: int
     reserved_memory_bytes: int
 

@@ -5,10 +5,16 @@ from collections.abc import Callable, Iterable, Iterator
 from slipway.api.meta import Object
 
 
+def controller(obj: Object) -> Object | None:
+    """The reference to the resource that controls this object."""
+    references = obj["metadata"].get("ownerReferences", [])
+    return next((r for r in references if r.get("controller")), None)
+
+
 def owner_uid(obj: Object) -> str | None:
     """UID of the resource that controls this object."""
-    references = obj["metadata"].get("ownerReferences", [])
-    return next((r["uid"] for r in references if r.get("controller")), None)
+    reference = controller(obj)
+    return reference["uid"] if reference else None
 
 
 def whole(obj: Object) -> Object:
@@ -65,6 +71,7 @@ class ObjectCache:
         if uid in self._deleted:
             return
         if known is None or version(obj) > version(known):
+            self._disown(known)
             self._objects[uid] = seen = self._view(obj)
             if owner := owner_uid(obj):
                 self._owned.setdefault(owner, {})[uid] = seen
@@ -74,10 +81,12 @@ class ObjectCache:
         self._deleted[uid] = None
         if len(self._deleted) > REMEMBERED:
             del self._deleted[next(iter(self._deleted))]
-        known = self._objects.pop(uid, None)
+        self._disown(self._objects.pop(uid, None))
+
+    def _disown(self, known: Object | None) -> None:
         if known and (owner := owner_uid(known)):
             siblings = self._owned[owner]
-            del siblings[uid]
+            del siblings[known["metadata"]["uid"]]
             if not siblings:
                 del self._owned[owner]
 

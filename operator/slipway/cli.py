@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
 
-from slipway.settings import Settings
+from slipway.settings import Settings, problems, variable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,8 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         rows = list(_settings())
     except ValidationError as error:
-        for problem in error.errors():
-            print(f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}", file=sys.stderr)
+        print("\n".join(problems(error)), file=sys.stderr)
         return 2
     if arguments.json:
         print(json.dumps({name: value for name, value, _ in rows}, indent=2))
@@ -34,8 +33,7 @@ def _settings() -> Iterator[tuple[str, object, str]]:
     """(environment variable, value in effect with secrets masked, what it is for)"""
     values = Settings().model_dump(mode="json")
     for name, field in Settings.model_fields.items():
-        variable = field.alias or f"{Settings.model_config['env_prefix']}{name}".upper()
-        yield variable, values[name], field.description or ""
+        yield variable(name), values[name], field.description or ""
 
 
 if __name__ == "__main__":

@@ -26,17 +26,16 @@ WATCH_SILENCE_SECONDS = 70  # bookmarks come every 60 s: no word for longer mean
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
 
 _TEXTS = (  # what the API server tells apart by its message alone
+    (403, re.compile(r"status unknown for quota|is being terminated"), errors.Unavailable),
     (403, re.compile(r"(exceeded|failed) quota"), errors.QuotaExceeded),
     (403, re.compile(r"(maximum|minimum) \S+ usage per|max limit to request ratio per"), errors.LimitRangeExceeded),
     (422, re.compile(r"provided port is (already allocated|not in the valid range)"), errors.PortTaken),
-    (422, re.compile(r"Only one reference can have Controller set to true"), errors.AlreadyExists),
+    (403, re.compile(r"cannot \S+ resource"), errors.Forbidden),
 )
 _CODES: dict[int, type[errors.ApiError]] = {
-    401: errors.Forbidden,
-    403: errors.Forbidden,
+    401: errors.Unavailable,  # the token is about to be renewed, or nothing works at all
     404: errors.NotFound,
     409: errors.Conflict,
     410: errors.Gone,
@@ -47,7 +46,7 @@ _CODES: dict[int, type[errors.ApiError]] = {
 class Cluster:
     """One connection to the API server. Every method raises `errors.ApiError` subclasses and nothing else.
 
-    Reads, applies, deletes and status patches are tried again while the server is unavailable; a create only
+    Reads, patches and deletes are tried again while the server is unavailable; a create only
     when the server has surely not seen it.
     """
 
@@ -107,24 +106,21 @@ class Cluster:
                     if event["type"] == "ERROR":
                         raise _error(event["object"].get("code", 500), event["object"])
                     yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: a line cut in the middle
             raise errors.Unavailable(f"the watch of {kind.plural} broke: {error!r}") from error
 
     async def create(self, kind: Kind, body: Object, namespace: str = "") -> Object:
         """Create, or raise AlreadyExists."""
         return await self._call("POST", _path(kind, namespace), {"fieldManager": FIELD_MANAGER}, body)
 
-    async def apply(self, kind: Kind, body: Object, namespace: str = "") -> Object:
-        """Server-side apply: own the fields in `body`, leave the others to their owners."""
-        path = _path(kind, namespace, body["metadata"]["name"])
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._call("PATCH", path, query, body, APPLY_PATCH)
+    async def patch(self, kind: Kind, metadata: ObjectMeta, changes: Object) -> Object:
+        """Merge `changes` into the version that `metadata` was read from, else Conflict; lists are replaced whole."""
+        return await self._merge(_path(kind, metadata.namespace, metadata.name), metadata, changes)
 
     async def patch_status(self, kind: Kind, metadata: ObjectMeta, status: Object) -> Object:
         """Write status fields (None removes one) of the version that `metadata` was read from, else Conflict."""
-        body = {"metadata": {"resourceVersion": metadata.resource_version}, "status": status}
         path = _path(kind, metadata.namespace, metadata.name) + "/status"
-        return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, body, MERGE_PATCH)
+        return await self._merge(path, metadata, {"status": status})
 
     async def delete(self, kind: Kind, metadata: ObjectMeta) -> None:
         """Delete this very object (its UID), and then what it owns. One that is gone already is fine."""
@@ -133,6 +129,11 @@ class Cluster:
             await self._call("DELETE", _path(kind, metadata.namespace, metadata.name), body=body)
         except (errors.NotFound, errors.Conflict):  # Conflict: another object has that name by now
             return
+
+    async def _merge(self, path: str, metadata: ObjectMeta, changes: Object) -> Object:
+        guard = {"uid": metadata.uid, "resourceVersion": metadata.resource_version}
+        body = changes | {"metadata": changes.get("metadata", {}) | guard}
+        return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, body, MERGE_PATCH)
 
     async def _call(
         self,
@@ -147,7 +148,7 @@ class Cluster:
                 async with await self._send(method, path, query, body, content_type, self._timeout) as response:
                     answer: Object = json.loads(await response.read())
                     return answer
-            except (aiohttp.ClientError, TimeoutError) as error:
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: a proxy's page, not JSON
                 unseen = isinstance(error, aiohttp.ClientConnectorError)
                 failure = errors.Unavailable(f"the API server cannot be reached: {error!r}")
             except errors.Unavailable as error:
@@ -174,7 +175,7 @@ class Cluster:
         response: aiohttp.ClientResponse = answer.response
         if response.status >= 400:
             async with response:
-                text = await response.text()
+                text = await response.text(errors="replace")
             raise _error(response.status, _status_of(text))
         return response
 

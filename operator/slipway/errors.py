@@ -26,7 +26,7 @@ class NotFound(ApiError):
 
 
 class AlreadyExists(ApiError):
-    """The name is taken, or an apply would give the object a second owner."""
+    """The name is taken."""
 
 
 class Conflict(ApiError):
@@ -50,7 +50,7 @@ class QuotaExceeded(ApiError):
 
 
 class Forbidden(ApiError):
-    """Our ServiceAccount lacks a right, or an admission policy forbids the object."""
+    """Our ServiceAccount lacks a right: see manifests/."""
 
 
 class Gone(ApiError):

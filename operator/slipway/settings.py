@@ -3,7 +3,7 @@
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from slipway.rules.durations import parse_duration
@@ -32,7 +32,8 @@ class Settings(BaseSettings):
     host: Annotated[str, Field(description="Address the gateway listens on")] = "127.0.0.1"
     port: Annotated[int, Field(description="Port of the gateway", ge=0, le=65535)] = 8080
     api_key: Annotated[
-        SecretStr | None, Field(description="Key that clients send as X-API-KEY; needed where `host` is not loopback")
+        SecretStr | None,
+        Field(min_length=16, description="Key that clients send as X-API-KEY; needed where `host` is not loopback"),
     ] = None
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     workers: Annotated[int, Field(description="Resources of one kind reconciled at once", ge=1, le=256)] = 16
@@ -74,3 +75,17 @@ class Settings(BaseSettings):
         if self.stack_nodeport_min > self.stack_nodeport_max:
             raise ValueError("STACK_NODEPORT_MIN must not be above STACK_NODEPORT_MAX")
         return self
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return Settings.model_fields[name].alias or f"{Settings.model_config['env_prefix']}{name}".upper()
+
+
+def problems(error: ValidationError) -> list[str]:
+    """One line for each bad value, beginning with its variable."""
+    lines = {}
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        lines[name] = f"{variable(name) if name in Settings.model_fields else name or 'settings'}: {problem['msg']}"
+    return list(lines.values())

@@ -20,7 +20,7 @@ def good_container(name: str = "sidekick", cpu: str = "100m", memory: str = "64M
 
 
 def good_template(changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The pod of seed 003 as a template, after changes {path: value}; its port is TARGET_PORT."""
+    """The documented pod as a template, after changes {path: value}; its port is TARGET_PORT."""
     app = good_container("app", "500m", "256Mi", ports=[{"containerPort": TARGET_PORT, "protocol": "TCP"}])
     template: dict[str, Any] = {"metadata": {"name": "problem-1001"}, "spec": {"containers": [app]}}
     for path, value in (changes or {}).items():

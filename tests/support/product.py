@@ -147,6 +147,7 @@ class Product:
             "SLIPWAY_GATEWAY": self.gateway,
             "KUBECONFIG": str(self.cluster.kubeconfig_path),
             "SLIPWAY_REGISTRY": self.cluster.registry or "",
+            "SLIPWAY_NODE": self.cluster.node_address,
         }
         lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
         if not shutil.which("kubectl"):

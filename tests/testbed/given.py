@@ -66,7 +66,7 @@ class GivenCluster(Cluster):
             nodes = self._nodes()
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             said = getattr(error, "stderr", None) or str(error)
-            return self._status(False, said.strip(), None)
+            return self._status(False, said.strip().splitlines()[-1], None)
         ready = any(
             condition["type"] == "Ready" and condition["status"] == "True"
             for node in nodes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -15,7 +16,7 @@ from tests.testbed.binaries import kubernetes_version
 from tests.testbed.errors import ClusterError
 from tests.testbed.given import address_of
 from tests.testbed.interface import Cluster, Status
-from tests.testbed.paths import TEMPLATES, Paths
+from tests.testbed.paths import TEMPLATES, Paths, cache_dir
 from tests.testbed.progress import Progress
 from tests.testbed.state import State, save
 from tests.testbed.tools import output, succeeds, which
@@ -45,10 +46,22 @@ class KindCluster(Cluster):
         # pytest-kind reads these when it is imported; its own defaults are years old.
         os.environ.setdefault("KIND_VERSION", KIND_VERSION)
         os.environ.setdefault("KUBECTL_VERSION", kubernetes_version())
-        programs = {f"{name}_path": Path(found) for name in ("kind", "kubectl") if (found := which(name))}
+        programs = {f"{name}_path": self._program(name) for name in ("kind", "kubectl")}
         self.kubeconfig_path.parent.mkdir(parents=True, exist_ok=True)
         made: Any = importlib.import_module("pytest_kind").KindCluster(NAME, self.kubeconfig_path, **programs)
+        # It makes a directory in the working directory, for programs that we keep in the cache.
+        with contextlib.suppress(OSError):
+            made.path.rmdir()
+            made.path.parent.rmdir()
         return made
+
+    def _program(self, name: str) -> Path:
+        """The one on the PATH, else where pytest-kind shall put the one that it fetches."""
+        if found := which(name):
+            return Path(found)
+        directory = cache_dir() / "kind" / KIND_VERSION
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory / name
 
     @property
     def registry(self) -> str | None:

@@ -70,6 +70,7 @@ class PackagesCluster(Cluster):
             write_configs(self.paths, plan)
             self._supervisor.start_all(components(self.paths, plan, binaries), self._after_stage)
             self._wait_for_node(plan)
+        self.progress.say("the cluster is up")
 
     def delete(self) -> None:
         """Remove every trace but the caches."""
@@ -103,12 +104,14 @@ class PackagesCluster(Cluster):
         )
 
     def restart(self, component: str, grace_s: float = 10.0) -> None:
-        """End a component and start it again; waits until it is ready."""
+        """End a component and start it again; waits until it, and after it the node, is ready."""
         with machine_lock(self.paths, self.progress):
-            found = self._component(component)
+            found, plan = self._component(component), self._plan()
             self._supervisor.stop(found, grace_s)
             self._supervisor.start(found)
             self._supervisor.wait_ready(found)
+            if plan is not None:
+                self._wait_for_node(plan)
 
     def stop(self, component: str, grace_s: float = 10.0) -> None:
         """End a component; `restart` or `create` brings it back."""
@@ -173,13 +176,11 @@ class PackagesCluster(Cluster):
 
     def _wait_for_node(self, plan: Plan) -> None:
         if pods_can_start(self.paths, plan):
-            self.progress.say("the cluster is up")
             return
         with self.progress.step("waiting for the node"):
             if not eventually(lambda: pods_can_start(self.paths, plan), NODE_READY_S):
                 log = self.paths.log("kubelet")
                 raise ClusterError(f"the node is not ready after {NODE_READY_S:.0f} s; {log}:\n{tail(log)}")
-        self.progress.say("the cluster is up")
 
 
 def _require_root() -> None:

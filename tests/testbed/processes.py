@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,8 +20,8 @@ MARK = "SLIPWAY_TESTBED_STATE"
 ROLE = "SLIPWAY_TESTBED_COMPONENT"
 PROC = Path("/proc")
 
-# Children of this very process stay referenced, so that a poll can reap them.
-_children: dict[int, subprocess.Popen[bytes]] = {}
+# Children of this very process, which it has to reap.
+_children: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,8 @@ class Record:
 
 def start_time(pid: int) -> int | None:
     """When a live process began, in clock ticks since boot; None for a dead one or a zombie."""
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        return None
+    if pid in _children:
+        _reap(pid)
     try:
         # The name, in parentheses, may hold blanks: the fields are counted from its end.
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
@@ -66,21 +64,17 @@ def spawn(
 ) -> Record:
     """Start a program in a session of its own, log to a file, and write its record."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
-        child = subprocess.Popen(
-            argv,
-            env=dict(env),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    _children[child.pid] = child
-    started = start_time(child.pid)
+    # Not subprocess, which expects to see the end of what it started. env: the working directory.
+    command = ["env", "--chdir=/", *argv]
+    with log.open("ab") as out, Path(os.devnull).open("rb") as nothing:
+        actions = [(os.POSIX_SPAWN_DUP2, nothing.fileno(), 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, out.fileno(), number) for number in (1, 2)]
+        pid = os.posix_spawnp("env", command, dict(env), file_actions=actions, setsid=True)
+    _children.add(pid)
+    started = start_time(pid)
     if started is None:
         raise ClusterError(f"{name} ended at once:\n{tail(log)}")
-    record = Record(name, child.pid, started, fingerprint)
+    record = Record(name, pid, started, fingerprint)
     write_whole(directory / f"{name}.json", json.dumps(asdict(record)))
     return record
 
@@ -134,6 +128,15 @@ def tail(log: Path, lines: int = 15) -> str:
     except OSError:
         return "(no log)"
     return "\n".join("  " + line[:400] for line in text.splitlines()[-lines:])
+
+
+def _reap(pid: int) -> None:
+    try:
+        gone, _ = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # somebody else's code reaped it
+        gone = pid
+    if gone:
+        _children.discard(pid)
 
 
 def _send(pid: int, number: int) -> None:

@@ -74,7 +74,6 @@ def build_network_policy(stack: Stack, egress_cidrs: Sequence[str]) -> Object:
         "podSelector": {"matchLabels": meta.selector(stack)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"ports": [{"protocol": "TCP", "port": stack.spec.target_port}]}],
+        "egress": [{"to": [{"ipBlock": {"cidr": cidr}}]} for cidr in egress_cidrs],
     }
-    if egress_cidrs:
-        manifest["spec"]["egress"] = [{"to": [{"ipBlock": {"cidr": cidr}} for cidr in egress_cidrs]}]
     return manifest

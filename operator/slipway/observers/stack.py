@@ -68,11 +68,13 @@ def _pod_state(pod: Object) -> tuple[str, str]:
 
 
 def _failure(status: Mapping[str, Any]) -> str:
+    if status.get("reason"):  # Evicted, DeadlineExceeded, …: the containers only say that they were killed
+        return ": ".join(filter(None, (status["reason"], status.get("message"))))
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         ended = container.get("state", {}).get("terminated")
         if ended and ended.get("exitCode"):
             return f"container {container['name']}: {_ended(ended)}"
-    return str(status.get("message") or status.get("reason") or "the pod failed")
+    return str(status.get("message") or "the pod failed")
 
 
 def _waiting(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ class Children:
         return self.caches[kind].owned_by(owner).get(name)
 
     async def created(self, kind: Kind, body: Object) -> Object:
-        """The child, made once and never changed. One that exists is adopted, if it is ours."""
+        """The child, made if need be, and not changed. AlreadyExists: the name is another owner's."""
         metadata = body["metadata"]
         uid = metadata["ownerReferences"][0]["uid"]
         if found := self.find(kind, uid, metadata["name"]):
@@ -37,13 +37,13 @@ class Children:
         self.caches[kind].put(made)
         return made
 
-    async def applied(self, kind: Kind, body: Object) -> Object:
-        """The child, with at least what `body` says; written only where it differs."""
-        metadata = body["metadata"]
-        found = self.find(kind, metadata["ownerReferences"][0]["uid"], metadata["name"])
-        if found and covers(found, body):
+    async def kept(self, kind: Kind, body: Object) -> Object:
+        """The child, made if need be, and brought back to what `body` says where it differs."""
+        found = await self.created(kind, body)
+        if covers(found, body):
             return found
-        made = await self._cluster.apply(kind, body, self._namespace)
+        changes = {"metadata": {"labels": body["metadata"]["labels"]}, "spec": body["spec"]}
+        made = await self._cluster.patch(kind, ObjectMeta.model_validate(found["metadata"]), changes)
         self.caches[kind].put(made)
         return made
 
@@ -61,6 +61,8 @@ class Children:
 
 def covers(observed: Any, desired: Any) -> bool:
     """Whether everything that is desired is there; what others added (defaults, clusterIP) is theirs."""
+    if desired in ([], {}):
+        return not observed  # the API server leaves out what is empty
     if isinstance(desired, Mapping):
         return isinstance(observed, Mapping) and all(covers(observed.get(k), v) for k, v in desired.items())
     if isinstance(desired, list):

@@ -69,7 +69,9 @@ class Controller:
         await self._list()
         await self._reconciler.refresh()
         self._reconciler.restore()
-        for resource in sorted(self._own, key=lambda r: str(r["metadata"]["creationTimestamp"])):
+        for resource in sorted(
+            self._own, key=lambda r: str(r["metadata"]["creationTimestamp"])
+        ):  # first come first served
             self._queue.add(resource["metadata"]["uid"])
 
     async def run(self) -> None:
@@ -93,21 +95,21 @@ class Controller:
         if uid:
             self._queue.add(uid)
 
-    async def _list(self) -> None:
-        """Compare the caches with the cluster, and reconcile what the watches missed."""
+    async def _list(self) -> list[tuple[Kind, Object]]:
+        """Compare the caches with the cluster; returns what the watches missed."""
         own, version = await self._cluster.list(self.kind, self._namespace)
-        for obj in self._own.replace(own, version):
-            self._enqueue(self.kind, obj)
+        missed = [(self.kind, obj) for obj in self._own.replace(own, version)]
         for kind, cache in self._children.caches.items():
             children, version = await self._cluster.list(kind, self._namespace, CHILDREN)
-            for obj in cache.replace(children, version):
-                self._enqueue(kind, obj)
+            missed += [(kind, obj) for obj in cache.replace(children, version)]
+        return missed
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_seconds)
             try:
-                await self._list()
+                for kind, obj in await self._list():
+                    self._enqueue(kind, obj)
                 await self._reconciler.refresh()
             except ApiError as error:
                 log.warning("the sweep over %s failed, again in %g s: %s", self.kind.plural, self._sweep_seconds, error)

@@ -9,12 +9,13 @@ from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
 from slipway.api.meta import Object, ObjectMeta
 from slipway.api.stack import ENDED_POD, LOST, Reason, Requested, Stack, StackStatus
 from slipway.builders import stack as builder
-from slipway.cache import ObjectCache, View, owner_uid, pod_view, whole
+from slipway.builders.stack import StackChildren
+from slipway.cache import ObjectCache, View, controller, pod_view, whole
 from slipway.cluster import Cluster
 from slipway.errors import (
     AlreadyExists,
+    ApiError,
     Conflict,
-    Forbidden,
     InvalidInput,
     LimitRangeExceeded,
     NotFound,
@@ -34,12 +35,12 @@ from slipway.settings import Settings
 
 PORT_TRIES = 20  # ports of strangers tried in one go before the queue backs off
 
-POD_REFUSALS = {
-    LimitRangeExceeded: Reason.LIMIT_RANGE_EXCEEDED,
-    QuotaExceeded: Reason.RESOURCE_QUOTA_EXCEEDED,
-    Forbidden: Reason.REJECTED,
-    Rejected: Reason.REJECTED,
-}
+CHILD_REFUSALS: tuple[tuple[type[ApiError], Reason], ...] = (
+    (LimitRangeExceeded, Reason.LIMIT_RANGE_EXCEEDED),
+    (QuotaExceeded, Reason.RESOURCE_QUOTA_EXCEEDED),
+    (Rejected, Reason.REJECTED),
+)
+"""What the API server may say to a child, for good; the first class that fits decides."""
 
 
 class StackReconciler:
@@ -87,9 +88,8 @@ class StackReconciler:
             self._deadlines.drop(uid)
             return
         stack = Stack.model_validate(resource)
-        expires_at = self._expires_at(stack)
         try:
-            if datetime.now(UTC) >= expires_at:
+            if datetime.now(UTC) >= self._expires_at(stack):
                 await self._expire(stack)
             elif _finished(stack):
                 await self._clear_away(stack)
@@ -103,13 +103,7 @@ class StackReconciler:
         pod = self._sanitized(stack)
         await self._check_whole(stack)
         claim = self.ledger.admit(stack, Capacity(pod.cpu_milli, pod.memory_bytes))
-        children = builder.build(stack, pod, claim.port, self._egress)
-        service, _ = await asyncio.gather(
-            self._service(stack, claim, children.service),
-            self._children.applied(NETWORK_POLICY, children.network_policy),
-        )
-        made = await self._pod(children.pod)
-        await self._children.removed(uid, POD, keep={made["metadata"]["name"]})
+        service, made = await self._make(stack, claim, builder.build(stack, pod, claim.port, self._egress))
         self._check_scheduled(made)
         if observer.decided(made):
             requested = Requested(cpu_milli=pod.cpu_milli, memory_bytes=pod.memory_bytes)
@@ -118,6 +112,23 @@ class StackReconciler:
             await self._write_status(stack, status)
         scheduled = "nodeName" in made["spec"]
         self._deadlines.set(uid, self._expires_at(stack) if scheduled else self._scheduled_by(made))
+
+    async def _make(self, stack: Stack, claim: Claim, children: StackChildren) -> tuple[Object, Object]:
+        """Service and pod, the NetworkPolicy being there before the pod; and no pod of an earlier template."""
+        try:
+            service, _ = await asyncio.gather(
+                self._service(stack, claim, children.service),
+                self._exclusive(stack, NETWORK_POLICY, children.network_policy),
+            )
+            pod = await self._children.created(POD, children.pod)
+        except tuple(error for error, _ in CHILD_REFUSALS) as error:
+            reason = next(reason for kind, reason in CHILD_REFUSALS if isinstance(error, kind))
+            raise Refusal(reason, str(error)) from error
+        name = pod["metadata"]["name"]
+        if "deletionTimestamp" in pod["metadata"] and stack.status.pod_name != name:
+            raise Conflict(f"pod {name} of an earlier template is still going")
+        await self._children.removed(stack.metadata.uid, POD, keep={name})
+        return service, pod
 
     def _sanitized(self, stack: Stack) -> SanitizedPod:
         try:
@@ -129,12 +140,13 @@ class StackReconciler:
         """A Stack that was complete once is not made again: players' state went with the part that is gone."""
         uid, spec, status = stack.metadata.uid, stack.spec, stack.status
         pod_name = stack_pod_name(spec.user_id, spec.problem_id, uid, spec.template)
-        if status.pod_name == pod_name and not self._children.find(POD, uid, pod_name):
-            node = status.node_name
-            if node and await self._node_gone(node):
-                raise Refusal(Reason.NODE_DELETED, f"node {node} was deleted, and the pod with it")
+        if status.pod_name != pod_name or not status.node_name or not status.service_name:
+            return
+        if not self._children.find(POD, uid, pod_name):
+            if await self._node_gone(status.node_name):
+                raise Refusal(Reason.NODE_DELETED, f"node {status.node_name} was deleted, and the pod with it")
             raise Refusal(Reason.POD_DELETED, f"pod {pod_name} was deleted")
-        if status.service_name and not self._children.find(SERVICE, uid, status.service_name):
+        if not self._children.find(SERVICE, uid, status.service_name):
             raise Refusal(Reason.SERVICE_DELETED, f"service {status.service_name} was deleted")
 
     async def _node_gone(self, name: str) -> bool:
@@ -148,27 +160,34 @@ class StackReconciler:
         """The Service, on the claimed port or, where a stranger holds that one, on another."""
         for _ in range(PORT_TRIES):
             try:
-                return await self._children.applied(SERVICE, body)
+                return await self._exclusive(stack, SERVICE, body)
             except PortTaken:
                 self.ledger.another_port(stack.metadata.uid)
                 body = builder.build_service(stack, claim.port)
-            except AlreadyExists as error:
-                await self._evict_service(stack, body["metadata"]["name"])
-                raise Conflict("the Service of an earlier stack was in the way") from error
         raise Conflict(f"{PORT_TRIES} node ports in a row belong to other Services")
 
-    async def _evict_service(self, stack: Stack, name: str) -> None:
-        """Delete a Service whose Stack is gone, sooner than the garbage collector does."""
-        service = await self._cluster.get(SERVICE, name, stack.metadata.namespace)
-        rules.check_pair(stack, owner_uid(service) if self._stacks.get(owner_uid(service) or "") else None)
-        await self._cluster.delete(SERVICE, ObjectMeta.model_validate(service["metadata"]))
-
-    async def _pod(self, body: Object) -> Object:
+    async def _exclusive(self, stack: Stack, kind: Kind, body: Object) -> Object:
+        """A child whose name is the pair's. What a Stack left behind that is gone makes way for it."""
         try:
-            return await self._children.created(POD, body)
-        except tuple(POD_REFUSALS) as error:
-            reason = next(r for kind, r in POD_REFUSALS.items() if isinstance(error, kind))
-            raise Refusal(reason, str(error)) from error
+            return await self._children.kept(kind, body)
+        except AlreadyExists:
+            found = await self._cluster.get(kind, body["metadata"]["name"], stack.metadata.namespace)
+            holder = controller(found)
+            if holder is None or holder["kind"] != STACK.kind:
+                text = f"{kind.singular} {body['metadata']['name']} exists, and is not Slipway's"
+                raise Refusal(Reason.REJECTED, text) from None
+            if await self._exists(stack.metadata.namespace, holder):
+                rules.check_pair(stack, holder["uid"])
+            await self._cluster.delete(kind, ObjectMeta.model_validate(found["metadata"]))
+            raise Conflict(f"the {kind.singular} of an earlier stack was in the way") from None
+
+    async def _exists(self, namespace: str, holder: Object) -> bool:
+        """Whether an owner is alive, as the API server has it: the cache may lag."""
+        try:
+            found = await self._cluster.get(STACK, holder["name"], namespace)
+        except NotFound:
+            return False
+        return bool(found["metadata"]["uid"] == holder["uid"])
 
     def _scheduled_by(self, pod: Object) -> datetime:
         created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])

@@ -1,0 +1,74 @@
+"""What the Makefile runs: up, demo, status, down."""
+
+import argparse
+import sys
+
+from tests.support import examples
+from tests.support.product import Product
+from tests.testbed.choose import open_cluster
+from tests.testbed.errors import ClusterError
+from tests.testbed.progress import Progress
+
+LOOK = """
+Slipway is up. Where to look next:
+
+  shell        source .slipway/env
+  kubectl      kubectl get stacks -n stacks            (kubeconfig {kubeconfig})
+  REST         curl {gateway}/stacks
+  API pages    {gateway}/docs   {gateway}/redoc
+  registry     {registry}
+  logs         .slipway/logs/operator.log  .slipway/logs/gateway.log
+  the end      make down
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.support.commands", description=__doc__)
+    parser.add_argument("command", choices=("up", "demo", "status", "down"))
+    command = parser.parse_args().command
+    progress = Progress()
+    product = Product(open_cluster(progress=progress), progress)
+    try:
+        return {"up": up, "demo": demo, "status": status, "down": down}[command](product)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here, `make down` clears away", file=sys.stderr)
+        return 130
+
+
+def up(product: Product) -> int:
+    product.cluster.create()
+    product.up()
+    where = {"kubeconfig": product.cluster.kubeconfig_path, "registry": product.cluster.registry or "none"}
+    print(LOOK.format(gateway=product.gateway, **where))
+    return 0
+
+
+def demo(product: Product) -> int:
+    product.cluster.create()
+    product.up()
+    for example in examples.EXAMPLES:
+        print(f"\n=== examples/{example.name} " + "=" * 60, flush=True)
+        done = examples.run(example, product.env_file, echo=True)
+        if done.returncode:
+            print(f"error: examples/{example.name} failed, exit code {done.returncode}", file=sys.stderr)
+            return 1
+    return up(product)
+
+
+def status(product: Product) -> int:
+    print("Slipway", f"up, {product.gateway}" if product.running() else "not up")
+    return 0 if product.running() else 3
+
+
+def down(product: Product) -> int:
+    product.down()
+    if product.cluster.kind != "given":
+        product.cluster.delete()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
