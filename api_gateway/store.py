@@ -80,6 +80,7 @@ class Store:
         """Keep the cache until cancelled: list, then watch; list again when the watch has lost the thread."""
         version = ""
         while True:
+            next_try = asyncio.get_running_loop().time() + RECONNECT_SECONDS
             try:
                 if not version:
                     version = await self._list()
@@ -92,7 +93,7 @@ class Store:
             except ApiError as error:
                 self.synced, version = False, ""
                 log.warning("the watch of %s is down, again in %g s: %s", self._kind.plural, RECONNECT_SECONDS, error)
-                await asyncio.sleep(RECONNECT_SECONDS)
+            await asyncio.sleep(next_try - asyncio.get_running_loop().time())  # a watch that lasted is opened at once
 
     async def _list(self) -> str:
         resources, version = await self._cluster.list(self._kind, self._namespace)

@@ -11,7 +11,7 @@ from api_gateway.routing import Operation, json_response
 from api_gateway.wire import stacks as wire
 from api_gateway.wire.body import read
 from slipway.api.meta import Object
-from slipway.api.stack import Identifier, Stack
+from slipway.api.stack import ENDED_POD, Identifier, Stack
 from slipway.errors import AlreadyExists, InvalidInput
 from slipway.rules.pod_spec import PodLimits
 
@@ -48,7 +48,8 @@ async def _settled(request: web.Request, made: Object) -> Stack:
     if seen is None:
         raise problems.Problem(503, "the stack was deleted while it was being made")
     stack = Stack.model_validate(seen)
-    if stalled := stack.status.stalled:
+    stalled = stack.status.stalled
+    if stalled and stalled.reason not in ENDED_POD:  # a pod that has run and ended was placed all the same
         await store.delete(made)
         raise problems.refused(stalled.reason, stalled.message)
     return stack

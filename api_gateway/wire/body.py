@@ -21,7 +21,10 @@ async def read(request: web.Request, model: type[M]) -> M:
     """The body as `model`. Raises InvalidInput, and HTTPRequestEntityTooLarge beyond the app's bound."""
     if request.content_type != "application/json":
         raise InvalidInput("Content-Type", "must be application/json")
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except web.RequestPayloadError as error:
+        raise InvalidInput("body", "cannot be decoded as its Content-Encoding says") from error
     try:
         data = json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -34,9 +37,11 @@ async def read(request: web.Request, model: type[M]) -> M:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        raise ValueError("a key is given twice")
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise ValueError(f"{_shown(key)} is given twice")
+        out[key] = value
     return out
 
 
@@ -45,8 +50,13 @@ def _no_constant(name: str) -> None:
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    """The field to blame; a client's own key is shown in a form that any answer can hold."""
-    return ".".join(ascii(str(part))[1:-1][:64] for part in loc) or "body"
+    """The field to blame."""
+    return ".".join(_shown(str(part)) for part in loc) or "body"
+
+
+def _shown(key: str) -> str:
+    """A client's own key, short and in a form that any answer can hold."""
+    return ascii(key)[1:-1][:64]
 
 
 def _expected(type_: str, message: str) -> str:

@@ -46,7 +46,7 @@ _CODES: dict[int, type[errors.ApiError]] = {
 class Cluster:
     """One connection to the API server. Every method raises `errors.ApiError` subclasses and nothing else.
 
-    Reads, patches and deletes are tried again while the server is unavailable; a create only
+    Reads, updates and deletes are tried again while the server is unavailable; a create only
     when the server has surely not seen it.
     """
 
@@ -106,21 +106,30 @@ class Cluster:
                     if event["type"] == "ERROR":
                         raise _error(event["object"].get("code", 500), event["object"])
                     yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: a line cut in the middle
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:  # or a line that is no event
             raise errors.Unavailable(f"the watch of {kind.plural} broke: {error!r}") from error
 
     async def create(self, kind: Kind, body: Object, namespace: str = "") -> Object:
         """Create, or raise AlreadyExists."""
         return await self._call("POST", _path(kind, namespace), {"fieldManager": FIELD_MANAGER}, body)
 
-    async def patch(self, kind: Kind, metadata: ObjectMeta, changes: Object) -> Object:
-        """Merge `changes` into the version that `metadata` was read from, else Conflict; lists are replaced whole."""
-        return await self._merge(_path(kind, metadata.namespace, metadata.name), metadata, changes)
+    async def update(self, kind: Kind, body: Object) -> Object:
+        """Replace the version that `body` was read from, else Conflict."""
+        path = _path(kind, body["metadata"].get("namespace", ""), body["metadata"]["name"])
+        return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
     async def patch_status(self, kind: Kind, metadata: ObjectMeta, status: Object) -> Object:
         """Write status fields (None removes one) of the version that `metadata` was read from, else Conflict."""
+        guard = {"uid": metadata.uid, "resourceVersion": metadata.resource_version}
         path = _path(kind, metadata.namespace, metadata.name) + "/status"
-        return await self._merge(path, metadata, {"status": status})
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._call("PATCH", path, query, {"metadata": guard, "status": status}, MERGE_PATCH)
 
     async def delete(self, kind: Kind, metadata: ObjectMeta) -> None:
         """Delete this very object (its UID), and then what it owns. One that is gone already is fine."""
@@ -129,11 +138,6 @@ class Cluster:
             await self._call("DELETE", _path(kind, metadata.namespace, metadata.name), body=body)
         except (errors.NotFound, errors.Conflict):  # Conflict: another object has that name by now
             return
-
-    async def _merge(self, path: str, metadata: ObjectMeta, changes: Object) -> Object:
-        guard = {"uid": metadata.uid, "resourceVersion": metadata.resource_version}
-        body = changes | {"metadata": changes.get("metadata", {}) | guard}
-        return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, body, MERGE_PATCH)
 
     async def _call(
         self,

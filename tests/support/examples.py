@@ -28,5 +28,6 @@ def run(example: Path, env_file: Path, *, echo: bool = False) -> subprocess.Comp
         stderr=subprocess.STDOUT,
         text=True,
         timeout=SECONDS,
+        check=False,
         env=os.environ.copy(),
     )

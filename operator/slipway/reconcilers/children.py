@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from slipway.api.kinds import Kind
 from slipway.api.meta import Object, ObjectMeta
@@ -42,8 +41,8 @@ class Children:
         found = await self.created(kind, body)
         if covers(found, body):
             return found
-        changes = {"metadata": {"labels": body["metadata"]["labels"]}, "spec": body["spec"]}
-        made = await self._cluster.patch(kind, ObjectMeta.model_validate(found["metadata"]), changes)
+        metadata = found["metadata"] | {"labels": found["metadata"].get("labels", {}) | body["metadata"]["labels"]}
+        made = await self._cluster.update(kind, found | {"metadata": metadata, "spec": found["spec"] | body["spec"]})
         self.caches[kind].put(made)
         return made
 
@@ -59,16 +58,10 @@ class Children:
         await asyncio.gather(*(self._cluster.delete(of, ObjectMeta.model_validate(c["metadata"])) for of, c in doomed))
 
 
-def covers(observed: Any, desired: Any) -> bool:
-    """Whether everything that is desired is there; what others added (defaults, clusterIP) is theirs."""
-    if desired in ([], {}):
-        return not observed  # the API server leaves out what is empty
-    if isinstance(desired, Mapping):
-        return isinstance(observed, Mapping) and all(covers(observed.get(k), v) for k, v in desired.items())
-    if isinstance(desired, list):
-        return (
-            isinstance(observed, list)
-            and len(observed) == len(desired)
-            and all(covers(o, d) for o, d in zip(observed, desired, strict=True))
-        )
-    return bool(observed == desired)
+def covers(observed: Object, desired: Object) -> bool:
+    """Whether our labels and spec fields are as desired; fields that only others set (clusterIP) are theirs."""
+    labels, ours = observed["metadata"].get("labels", {}), desired["metadata"]["labels"]
+    spec = observed["spec"]
+    # The API server leaves out what is empty.
+    same = all((spec.get(field) or None) == (value or None) for field, value in desired["spec"].items())
+    return same and all(labels.get(key) == value for key, value in ours.items())

@@ -42,9 +42,10 @@ def allocatable(nodes: Iterable[Mapping[str, Any]]) -> Capacity:
     """What the nodes that take new pods have to give, all together."""
     total = Capacity(0, 0)
     for node in nodes:
-        conditions = node.get("status", {}).get("conditions", [])
+        conditions, spec = node.get("status", {}).get("conditions", []), node.get("spec", {})
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-        if ready and not node.get("spec", {}).get("unschedulable"):
+        tainted = any(t["effect"] != "PreferNoSchedule" for t in spec.get("taints", []))  # stacks tolerate nothing
+        if ready and not tainted and not spec.get("unschedulable"):
             given = node["status"]["allocatable"]
             total += Capacity(cpu_milli(given["cpu"]), memory_bytes(given["memory"]))
     return total

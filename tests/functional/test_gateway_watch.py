@@ -1,0 +1,134 @@
+"""The gateway's cache when the API server ends, refuses or breaks its watch."""
+
+import asyncio
+
+import pytest
+
+from slipway.api.kinds import STACK
+from tests.functional.conftest import StartGateway
+from tests.functional.test_stack_api import listed
+from tests.support import api_answers
+from tests.support.fake_api import FakeApi
+from tests.support.gateway import Gateway, placed
+from tests.support.objects import a_stack
+from tests.support.until import until
+
+
+async def ready(gateway: Gateway, expected: bool = True) -> None:
+    """Until /readyz says so."""
+    for _ in range(500):
+        status, answer = await gateway.call("GET", "/readyz")
+        assert answer == {"ready": status == 200}
+        if answer["ready"] is expected:
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError(f"never ready={expected}")
+
+
+async def test_the_server_ends_the_watch(gateway: Gateway, api: FakeApi) -> None:
+    api.end_watches()
+    api.put(STACK, placed(a_stack()))
+    await listed(gateway, 1)
+    await until(lambda: api.watching)
+    assert len(gateway.kube["list"]) == 1, "it goes on where it stopped, and does not list again"
+
+
+async def test_the_version_is_too_old(gateway: Gateway, api: FakeApi) -> None:
+    api.put(STACK, placed(a_stack(1, 1)))
+    await listed(gateway, 1)
+    api._watches.clear()
+    api.remove(STACK, "stack-1-1")  # which the watch does not tell any more
+    api.put(STACK, placed(a_stack(1, 2)))
+    api.oldest = api.revision
+    await restart_watch(gateway, api)
+    (seen,) = await listed(gateway, 1)
+    assert seen["problem_id"] == 2
+    assert len(gateway.kube["list"]) >= 2
+
+
+async def restart_watch(gateway: Gateway, api: FakeApi) -> None:
+    """Break the connections; the gateway comes back for more."""
+    for server in gateway.kube.servers:
+        for connection in list(server.server.runner.server.connections):  # type: ignore[union-attr]
+            connection.force_close()
+            if connection.transport:
+                connection.transport.close()
+    await until(lambda: api.watching)
+
+
+async def test_the_connection_breaks_and_what_went_meanwhile_is_dropped(gateway: Gateway, api: FakeApi) -> None:
+    api.put(STACK, placed(a_stack(1, 1)))
+    api.put(STACK, placed(a_stack(1, 2)))
+    await listed(gateway, 2)
+    api._watches.clear()
+    api.remove(STACK, "stack-1-1")
+    await restart_watch(gateway, api)
+    (seen,) = await listed(gateway, 1)
+    assert seen["problem_id"] == 2
+    await ready(gateway)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type": "MODIFIED", "object": {"meta',
+        b"not json\n",
+        b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}\n',
+        b'{"type":"ERROR","object":{"kind":"Status","code":500,"message":"storage is (re)initializing"}}\n',
+        b'{"type":"ERROR","object":{"kind":"Status","message":"no code"}}\n',
+        b"null\n",
+        b"[]\n",
+        b"{}\n",
+    ],
+    ids=["cut", "no-json", "expired", "error", "no-code", "null", "list", "empty"],
+)
+async def test_a_watch_that_says_nonsense(start_gateway: StartGateway, api: FakeApi, line: bytes) -> None:
+    async with start_gateway(synced=False) as gateway:
+        pass
+    gateway.kube["watch"][len(gateway.kube["watch"]) : len(gateway.kube["watch"]) + 1] << (line,)
+    async with start_gateway(synced=False) as gateway:
+        await until(lambda: api.watching)
+        api.put(STACK, placed(a_stack()))
+        await listed(gateway, 1)
+        await ready(gateway)
+
+
+async def test_ready_only_while_the_watch_runs(start_gateway: StartGateway, api: FakeApi) -> None:
+    api.refuse("list", STACK, api_answers.OVERLOADED)
+    async with start_gateway(synced=False) as gateway:
+        await until(lambda: gateway.kube["list"])
+        assert await gateway.call("GET", "/readyz") == (503, {"ready": False})
+        assert await gateway.call("GET", "/healthz") == (200, {"status": "ok"})
+        api.admit_all()
+        await ready(gateway)
+        api.refuse("watch", STACK, api_answers.OVERLOADED)
+        api.refuse("list", STACK, api_answers.OVERLOADED)
+        api.end_watches()
+        await ready(gateway, expected=False)
+        for _ in range(20):
+            assert (await gateway.call("GET", "/readyz"))[0] == 503, "it must not flap while nothing works"
+        api.admit_all()
+        await ready(gateway)
+
+
+async def test_a_watch_that_is_refused_and_lists_that_work(start_gateway: StartGateway, api: FakeApi) -> None:
+    """A missing right to watch: reads stay as new as the last list, and the server is not run over."""
+    api.refuse("watch", STACK, api_answers.NO_RIGHT)
+    async with start_gateway(synced=False) as gateway:
+        api.put(STACK, placed(a_stack()))
+        await listed(gateway, 1)
+        before = len(gateway.kube["list"])
+        await asyncio.sleep(0.1)
+        assert len(gateway.kube["list"]) - before <= 12
+
+
+async def test_a_watch_that_ends_at_once_every_time(start_gateway: StartGateway, api: FakeApi) -> None:
+    """Some proxies do that: the gateway must not ask again without a pause."""
+    async with start_gateway(synced=False) as gateway:
+        pass
+    gateway.kube["watch"] << (b"",)
+    async with start_gateway(synced=False) as gateway:
+        await until(lambda: gateway.kube["watch"])
+        before = len(gateway.kube["watch"])
+        await asyncio.sleep(0.1)
+        assert len(gateway.kube["watch"]) - before <= 12  # RECONNECT_SECONDS is 10 ms here

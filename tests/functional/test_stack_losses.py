@@ -1,0 +1,249 @@
+"""Stacks that end: by their time, by losing a part, by their pod's own end; and events that are missed."""
+
+import pytest
+
+from slipway.api.kinds import NODE, POD, SERVICE, STACK
+from slipway.api.stack import Reason
+from tests.functional.test_stack_operator import children, reason, reasons, settings
+from tests.support import api_answers
+from tests.support.fake_api import FakeApi
+from tests.support.objects import a_node, a_stack
+from tests.support.operator import Clock, Operator
+from tests.support.until import until
+
+pytestmark = pytest.mark.usefixtures("clock")
+
+
+def lose_pod(api: FakeApi) -> None:
+    api.remove(POD, api.names(POD)[0])
+
+
+def lose_service(api: FakeApi) -> None:
+    api.remove(SERVICE, "stack-1-2")
+
+
+def lose_node(api: FakeApi) -> None:
+    api.remove(NODE, "node-1")
+    api.remove(POD, api.names(POD)[0])  # as the pod garbage collector does
+
+
+LOSSES = [
+    (lose_pod, Reason.POD_DELETED),
+    (lose_service, Reason.SERVICE_DELETED),
+    (lose_node, Reason.NODE_DELETED),
+]
+
+
+@pytest.mark.parametrize(("lose", "expected"), LOSSES, ids=lambda case: getattr(case, "__name__", str(case)))
+async def test_a_lost_part_is_told_and_the_stack_goes_after_the_interval(
+    api: FakeApi, clock: Clock, lose: object, expected: Reason
+) -> None:
+    async with Operator(api, settings(stack_scheduler_interval=10)) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        lose(api)  # type: ignore[operator]
+        await operator.settled()
+        assert reason(api, type_="Stalled") == reason(api) == expected
+        assert children(api) == 0
+        assert operator.ledger._claims == {}
+        clock.advance(9)
+        await operator.settled()
+        assert api.names(STACK) == ["stack-1-2"]
+        clock.advance(1)
+        await operator.settled()
+        assert api.names(STACK) == []
+    assert api.changes(POD, "ADDED") == 1, "players' state went with the pod: it is not made again"
+
+
+@pytest.mark.parametrize(("lose", "expected"), LOSSES, ids=lambda case: getattr(case, "__name__", str(case)))
+async def test_a_loss_while_the_operator_was_away(api: FakeApi, lose: object, expected: Reason) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+    lose(api)  # type: ignore[operator]
+    async with Operator(api, settings()) as operator:
+        await operator.settled()
+        assert reason(api, type_="Stalled") == expected
+        assert children(api) == 0
+
+
+async def test_a_kept_stack_that_lost_a_part_stays_to_be_looked_at(api: FakeApi, clock: Clock) -> None:
+    async with Operator(api, settings(stack_scheduler_interval=10)) as operator:
+        api.put(STACK, a_stack(onExpiry="Keep"))
+        await operator.settled()
+        lose_pod(api)
+        await operator.settled()
+        clock.advance(3600 * 5)
+        await operator.settled()
+        assert reason(api, type_="Stalled") == Reason.POD_DELETED
+
+
+async def test_a_pod_that_takes_its_time_to_go(api: FakeApi) -> None:
+    api.graceful = True
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        (pod,) = api.names(POD)
+        api.remove(POD, pod)
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+        api.finish(POD, pod)
+        await operator.settled()
+        assert reason(api, type_="Stalled") == Reason.POD_DELETED
+
+
+async def test_a_missed_event_is_made_good_by_the_sweep(api: FakeApi) -> None:
+    async with Operator(api, settings(), sweep=0.005) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        operator.deaf_to = lambda event: event.change == "DELETED"
+        lose_pod(api)
+        await until(lambda: reason(api, type_="Stalled") == Reason.POD_DELETED)
+
+
+async def test_a_missed_end_of_a_stack_is_made_good_by_the_sweep(api: FakeApi) -> None:
+    async with Operator(api, settings(), sweep=0.005) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        operator.deaf_to = lambda event: True
+        api.remove(STACK, "stack-1-2")
+        await until(lambda: operator.ledger._claims == {})
+
+
+async def test_a_missed_beginning_is_made_good_by_the_sweep(api: FakeApi) -> None:
+    async with Operator(api, settings(), sweep=0.005) as operator:
+        operator.deaf_to = lambda event: event.kind == STACK
+        api.put(STACK, a_stack())
+        await until(lambda: reason(api) == Reason.RUNNING)
+
+
+async def test_a_sweep_that_fails_is_no_end(api: FakeApi) -> None:
+    async with Operator(api, settings(), sweep=0.002) as operator:
+        api.refuse("list", NODE, api_answers.INTERNAL, times=3)
+        api.refuse("list", STACK, api_answers.INTERNAL, times=3)
+        operator.deaf_to = lambda event: True
+        api.put(STACK, a_stack())
+        await until(lambda: len(api.names(POD)) == 1)
+
+
+async def test_the_sweep_learns_of_new_room(api: FakeApi) -> None:
+    api.remove(NODE, "node-1")
+    async with Operator(api, settings(), sweep=0.002) as operator:
+        api.put(NODE, a_node())
+        await until(lambda: operator.ledger.capacity.cpu_milli == 8000)
+        api.put(STACK, a_stack())
+        await until(lambda: reason(api) == Reason.RUNNING)
+
+
+async def test_time_is_over_delete(api: FakeApi, clock: Clock) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(ttl="90s"))
+        await operator.settled()
+        clock.advance(89)
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+        clock.advance(1)
+        await operator.settled()
+        assert api.names(STACK) == []
+        assert children(api) == 0
+        assert operator.ledger._claims == {}
+
+
+async def test_time_is_over_by_the_setting(api: FakeApi, clock: Clock) -> None:
+    async with Operator(api, settings(stack_ttl=60)) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        clock.advance(60)
+        await operator.settled()
+        assert api.names(STACK) == []
+
+
+async def test_time_was_over_while_the_operator_was_away(api: FakeApi, clock: Clock) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(1, 2, ttl="1m"))
+        api.put(STACK, a_stack(1, 3, ttl="2m"))
+        await operator.settled()
+    clock.advance(90)
+    async with Operator(api, settings()) as operator:
+        await operator.settled()
+        assert api.names(STACK) == ["stack-1-3"]
+        clock.advance(30)
+        await operator.settled()
+        assert api.names(STACK) == []
+
+
+async def test_time_is_over_keep_and_a_longer_life_revives(api: FakeApi, clock: Clock) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(ttl="1h", onExpiry="Keep"))
+        await operator.settled()
+        clock.advance(3600)
+        await operator.settled()
+        assert reason(api, type_="Stalled") == Reason.EXPIRED
+        assert children(api) == 0
+        writes = len(api.writes)
+        clock.advance(3600)
+        await operator.settled()
+        assert len(api.writes) == writes
+        api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(ttl="3h"))
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+        assert reason(api, type_="Stalled") is None
+        clock.advance(3600)
+        await operator.settled()
+        assert reason(api, type_="Stalled") == Reason.EXPIRED
+
+
+async def test_a_longer_life_before_the_end(api: FakeApi, clock: Clock) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(ttl="1h"))
+        await operator.settled()
+        (pod,) = api.names(POD)
+        api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(ttl="2h"))
+        await operator.settled()
+        clock.advance(3600)
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+        assert api.names(POD) == [pod]
+        clock.advance(3600)
+        await operator.settled()
+        assert api.names(STACK) == []
+
+
+async def test_a_shorter_life_ends_at_once(api: FakeApi, clock: Clock) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        clock.advance(600)
+        api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(ttl="5m"))
+        await operator.settled()
+        assert api.names(STACK) == []
+
+
+@pytest.mark.parametrize(("phase", "expected"), [("Succeeded", Reason.POD_SUCCEEDED), ("Failed", Reason.POD_FAILED)])
+async def test_a_pod_that_has_ended_stays_until_the_end(
+    api: FakeApi, clock: Clock, phase: str, expected: Reason
+) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(ttl="1h"))
+        await operator.settled()
+        api.edit(POD, api.names(POD)[0], lambda p: p["status"].update(phase=phase, conditions=[]))
+        await operator.settled()
+        assert reason(api, type_="Stalled") == expected
+        assert len(api.names(POD)) == 1
+        assert "nodePort" in api.the(STACK)["status"]
+        clock.advance(3600)
+        await operator.settled()
+        assert api.names(STACK) == []
+    assert reasons(api)[-1] == expected
+
+
+async def test_a_stack_under_deletion_is_left_alone(api: FakeApi) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        writes = len(api.writes)
+        api.edit(STACK, "stack-1-2", lambda s: s["metadata"].update(deletionTimestamp="2026-01-01T12:00:01Z"))
+        lose_pod(api)
+        await operator.settled()
+        assert len(api.writes) == writes
+        assert operator.ledger._claims == {}
