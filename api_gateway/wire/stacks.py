@@ -30,13 +30,31 @@ STATES: dict[str, State] = {
 """Of the reasons of a Stack's Ready condition; every other one is `failed`."""
 
 
+EXAMPLE_POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: problem-1001
+spec:
+  containers:
+    - name: app
+      image: ghcr.io/example/problem:latest
+      ports:
+        - containerPort: 5000
+      resources:
+        requests:
+          cpu: "500m"
+          memory: "256Mi"
+"""
+
+
 class CreateStack(Request):
     """A player asks for a problem's pod."""
 
     user_id: Identifier
     problem_id: Identifier
-    target_port: Annotated[int, Field(ge=1, le=65535, description="The one port that the pod exposes")]
-    pod_spec: Annotated[str, Field(description="A Pod manifest, as YAML or JSON text")]
+    target_port: Annotated[int, Field(ge=1, le=65535, description="The one port that the pod exposes", examples=[5000])]
+    pod_spec: Annotated[str, Field(description="A Pod manifest, as YAML or JSON text", examples=[EXAMPLE_POD])]
 
     def pod(self, limits: PodLimits) -> SanitizedPod:
         """The pod asked for, or InvalidInput."""

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +22,7 @@ FIRST_USER = 9_200_000
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """Brought up if need be, and left up for the next run; `make down` ends it."""
-    found = open_cluster(os.environ.get("KUBECONFIG"), progress=Progress())
+    found = open_cluster(progress=Progress())
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():  # show progress
         found.create()
     return found

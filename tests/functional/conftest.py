@@ -19,11 +19,16 @@ from slipway.settings import Settings
 from tests.support.fake_api import FakeApi
 from tests.support.fake_http import serve, write_kubeconfig
 from tests.support.gateway import Gateway
-from tests.support.objects import a_node
+from tests.support.objects import a_node, forget_settings
 from tests.support.operator import Clock
 from tests.support.until import until
 
 StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_settings(monkeypatch)
 
 
 @pytest.fixture

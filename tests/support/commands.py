@@ -4,7 +4,8 @@ import argparse
 import sys
 
 from tests.support import examples
-from tests.support.product import Product
+from tests.support.eventually import eventually
+from tests.support.product import Product, text
 from tests.testbed.choose import open_cluster
 from tests.testbed.errors import ClusterError
 from tests.testbed.progress import Progress
@@ -50,12 +51,25 @@ def demo(product: Product) -> int:
     product.cluster.create()
     product.up()
     for example in examples.EXAMPLES:
-        print(f"\n=== examples/{example.name} " + "=" * 60, flush=True)
+        print(f"\n=== examples/{example.name}/README.md " + "=" * 60, flush=True)
         done = examples.run(example, product.env_file, echo=True)
         if done.returncode:
             print(f"error: examples/{example.name} failed, exit code {done.returncode}", file=sys.stderr)
             return 1
+    print("\n=== one more, which stays " + "=" * 60, flush=True)
+    print(leave_running(product))
     return up(product)
+
+
+def leave_running(product: Product) -> str:
+    """Start the first example once more; returns where it answers, and what."""
+    kubectl = product.cluster.kubectl
+    kubectl("apply", "-f", str(examples.EXAMPLES[0] / "stack.yaml"))
+    kubectl("wait", "-n", "stacks", "stack/stack-101-1001", "--for=condition=Ready", "--timeout=60s")
+    port = kubectl("get", "-n", "stacks", "stack/stack-101-1001", "-o", "jsonpath={.status.nodePort}")
+    url = f"http://{product.cluster.node_address}:{port}/"
+    answer = eventually(lambda: text(url))
+    return f"{kubectl('get', 'stacks', '-n', 'stacks')}\n{url} answers: {answer}"
 
 
 def status(product: Product) -> int:

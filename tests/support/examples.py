@@ -9,6 +9,7 @@ from tests.testbed.paths import REPO
 
 EXAMPLES = sorted((REPO / "examples").glob("[0-9]*"))
 SECONDS = 180
+ECHO = "exec 2>&1; PS4=$'\\n$ '; set -x\n"  # each command before its output
 
 
 def script(example: Path) -> str:
@@ -19,7 +20,7 @@ def script(example: Path) -> str:
 
 def run(example: Path, env_file: Path, *, echo: bool = False) -> subprocess.CompletedProcess[str]:
     """Run an example; echo: show each command and its output as it goes, instead of returning it."""
-    prelude = f"set -euo pipefail; source '{env_file}'; " + ("set -v\n" if echo else "\n")
+    prelude = f"set -euo pipefail; source '{env_file}'; " + (ECHO if echo else "\n")
     output = None if echo else subprocess.PIPE
     return subprocess.run(
         ["bash", "-c", prelude + script(example)],

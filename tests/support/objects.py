@@ -1,7 +1,10 @@
 """Kubernetes objects as tests need them: complete, and different only in what the test names."""
 
+import os
 from datetime import UTC, datetime
 from typing import Any
+
+import pytest
 
 from slipway.api.kinds import STACK
 from slipway.api.meta import Object, timestamp
@@ -108,6 +111,13 @@ def controller_of(kind: str, name: str, uid: str, group: str = "slipway.dev/v1al
     return {"apiVersion": group, "kind": kind, "name": name, "uid": uid, "controller": True}
 
 
+def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take our variables out of the environment."""
+    for name in os.environ:
+        if name.startswith(("SLIPWAY_", "STACK_")):
+            monkeypatch.delenv(name)
+
+
 def some_settings(**given: Any) -> Settings:
-    """Settings by their names in code, whatever the environment says."""
+    """Settings by their names in code."""
     return Settings(**given)

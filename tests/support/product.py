@@ -137,7 +137,7 @@ class Product:
 
     def _wait(self, name: str, url: str) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not answers(url):
+        while text(url) is None:
             if not processes.alive(self.record(name)) or time.monotonic() > deadline:
                 raise ClusterError(f"the {name} does not answer at {url}:\n{processes.tail(self.log(name))}")
             time.sleep(0.1)
@@ -156,13 +156,13 @@ class Product:
         write_whole(self.env_file, "\n".join(lines) + "\n")
 
 
-def answers(url: str) -> bool:
-    """Whether a GET gives 200 within two seconds."""
+def text(url: str) -> str | None:
+    """What a GET gives within two seconds; None while nothing answers 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+            return str(response.read().decode()).strip()
+    except OSError:  # URLError is one
+        return None
 
 
 def _fingerprint(arguments: list[str], environment: Mapping[str, str], kubeconfig: Path) -> str:

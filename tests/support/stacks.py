@@ -1,13 +1,11 @@
 """Stacks on a real cluster: what to send, and how to look at what came of it."""
 
 import json
-import urllib.error
-import urllib.request
 from typing import Any
 
 import yaml
 
-from tests.support.product import Product, rest
+from tests.support.product import Product, rest, text
 from tests.testbed.interface import Cluster
 
 NAMESPACE = "stacks"
@@ -89,11 +87,7 @@ def reason(stack: Json, condition: str) -> tuple[str, str, str]:
 
 def page(product: Product, node_port: int) -> str:
     """What answers on a node port; empty while nothing does."""
-    try:
-        with urllib.request.urlopen(f"http://{product.cluster.node_address}:{node_port}/", timeout=5) as response:
-            return str(response.read().decode()).strip()
-    except (urllib.error.URLError, OSError):
-        return ""
+    return text(f"http://{product.cluster.node_address}:{node_port}/") or ""
 
 
 def post(product: Product, body: Json) -> tuple[int, Any]:

@@ -1,7 +1,6 @@
 """Settings from the environment, and `slipway config`."""
 
 import json
-import os
 
 import pytest
 from pydantic import ValidationError
@@ -54,13 +53,6 @@ BAD = [
     ("STACK_EGRESS_CIDRS", "10.0.0.1/8"),
     ("STACK_SCHEDULING_TIMEOUT", "20"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith(("SLIPWAY_", "STACK_")):
-            monkeypatch.delenv(name)
 
 
 def config(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

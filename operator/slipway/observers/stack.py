@@ -51,29 +51,43 @@ def _pod_state(pod: Object) -> tuple[str, str]:
     """One reason and one line for people, from the pod's phase, conditions and containers."""
     status = pod.get("status", {})
     found = {c["type"]: c for c in status.get("conditions", [])}
-    match status.get("phase"):
-        case "Succeeded":
-            return Reason.POD_SUCCEEDED, "every container ended with exit code 0"
-        case "Failed":
-            return Reason.POD_FAILED, _failure(status)
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return _ended_state(status)
     if found.get("Ready", {}).get("status") == "True":
         return Reason.RUNNING, "the pod is ready and answers on its node port"
     if not pod["spec"].get("nodeName"):
         return Reason.SCHEDULING, found.get("PodScheduled", {}).get("message", "waiting for a node")
-    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+    for container in _containers(status):
         waiting = container.get("state", {}).get("waiting", {})
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             return waiting["reason"], f"container {container['name']}: {_waiting(container, waiting)}"
     return Reason.STARTING, "waiting for the containers to start and be ready"
 
 
+def _ended_state(status: Mapping[str, Any]) -> tuple[str, str]:
+    """A pod that has run to its end. A shell may exit with 0 although its child was killed for memory."""
+    killed = any(ended.get("reason") == "OOMKilled" for _, ended in _ends(status))
+    if status["phase"] == "Succeeded" and not killed:
+        return Reason.POD_SUCCEEDED, "every container ended with exit code 0"
+    return Reason.POD_FAILED, _failure(status)
+
+
+def _containers(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
+def _ends(status: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(name, how it ended) of the containers that have."""
+    states = ((c["name"], c.get("state", {}).get("terminated")) for c in _containers(status))
+    return [(name, ended) for name, ended in states if ended]
+
+
 def _failure(status: Mapping[str, Any]) -> str:
     if status.get("reason"):  # Evicted, DeadlineExceeded, …: the containers only say that they were killed
         return ": ".join(filter(None, (status["reason"], status.get("message"))))
-    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
-        ended = container.get("state", {}).get("terminated")
-        if ended and ended.get("exitCode"):
-            return f"container {container['name']}: {_ended(ended)}"
+    for name, ended in _ends(status):
+        if ended.get("exitCode") or ended.get("reason") == "OOMKilled":
+            return f"container {name}: {_ended(ended)}"
     return str(status.get("message") or "the pod failed")
 
 
