@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from api_gateway.keys import OPENAPI, SETTINGS, STACKS
+from api_gateway.metrics import measure
 from api_gateway.middleware import answer_errors, guard, harden, is_loopback
 from api_gateway.openapi import document
 from api_gateway.routes import OPERATIONS
@@ -24,8 +25,10 @@ BODY_BYTES = 256 * 1024  # a pod spec has at most 64 KiB
 
 def make_app(settings: Settings, cluster: Cluster) -> web.Application:
     """The gateway over one cluster, ready to run."""
-    open_paths = frozenset(operation.path for operation in OPERATIONS if operation.open)
-    app = web.Application(middlewares=[harden, answer_errors, guard(settings, open_paths)], client_max_size=BODY_BYTES)
+    access = {operation.path: operation.access for operation in OPERATIONS}
+    app = web.Application(
+        middlewares=[measure, harden, answer_errors, guard(settings, access)], client_max_size=BODY_BYTES
+    )
     app[SETTINGS] = settings
     app[STACKS] = Store(cluster, STACK, settings.stack_namespace)
     app[OPENAPI] = json.dumps(document(OPERATIONS)).encode()

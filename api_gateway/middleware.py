@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -9,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from api_gateway import problems
-from api_gateway.routing import Handler
+from api_gateway.routing import Access, Handler
 from slipway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,26 +47,35 @@ def _host_of(url: str) -> str:
         return ""
 
 
-def guard(settings: Settings, open_paths: frozenset[str]) -> Middleware:
+def guard(settings: Settings, access: Mapping[str, Access]) -> Middleware:
     """Lets a request through that brings the key or, where no key is set, that comes from this machine's own pages.
 
     Without a key the gateway listens on loopback alone; Host and Origin keep foreign web pages out (DNS rebinding,
-    cross-site requests). open_paths: route patterns that need no key.
+    cross-site requests). access: of each route's pattern.
     """
     key = settings.api_key.get_secret_value().encode() if settings.api_key else None
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        resource = request.match_info.route.resource
         if key is None:
             _check_local(request)
-        elif resource is None or resource.canonical not in open_paths:
+        elif not _needs_no_key(request, access):
             given = request.headers.get("X-API-KEY", "").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, key):
                 raise problems.Problem(401, "X-API-KEY: a valid API key is required")
         return await handler(request)
 
     return check
+
+
+def _needs_no_key(request: web.Request, access: Mapping[str, Access]) -> bool:
+    resource = request.match_info.route.resource
+    match access.get(resource.canonical) if resource else None:
+        case "open":
+            return True
+        case "local":
+            return is_loopback(request.remote or "")
+    return False
 
 
 def _check_local(request: web.Request) -> None:

@@ -54,7 +54,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         ]
     if operation.body:
         out["requestBody"] = {"required": True, "content": _content(operation.body)}
-    if not operation.open:
+    if operation.access != "open":
         out["security"] = [{API_KEY: []}, {}]  # none where the gateway is anonymous
     return out
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -9,12 +10,15 @@ from pydantic import BaseModel
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+Access = Literal["key", "open", "local"]
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path.
 
     returns: model of the JSON answer; None: `media` is sent as it is. errors: status -> when.
-    open: needs no key, wherever the gateway listens.
+    access: who needs no key where one is set: nobody (`key`), everyone (`open`), or this machine (`local`).
     """
 
     method: str
@@ -27,7 +31,7 @@ class Operation:
     media: str = "application/json"
     body: type[BaseModel] | None = None
     errors: dict[int, str] = field(default_factory=dict)
-    open: bool = False
+    access: Access = "key"
 
 
 def json_response(model: BaseModel, status: int = 200) -> web.Response:

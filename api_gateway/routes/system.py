@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api_gateway.keys import OPENAPI, STACKS
+from api_gateway.metrics import metrics
 from api_gateway.routing import Operation, json_response
 
 TAG = "System"
@@ -106,8 +107,8 @@ async def asset(request: web.Request) -> web.Response:
 
 
 OPERATIONS = (
-    Operation("GET", "/healthz", healthz, "Whether the process lives", TAG, returns=Ok, open=True),
-    Operation("GET", "/health", health, "Whether the process lives", TAG, returns=Healthy, open=True),
+    Operation("GET", "/healthz", healthz, "Whether the process lives", TAG, returns=Ok, access="open"),
+    Operation("GET", "/health", health, "Whether the process lives", TAG, returns=Healthy, access="open"),
     Operation(
         "GET",
         "/readyz",
@@ -116,10 +117,11 @@ OPERATIONS = (
         TAG,
         returns=Ready,
         errors={503: "the watch of the cluster is down: answers may be old"},
-        open=True,
+        access="open",
     ),
-    Operation("GET", "/openapi.json", openapi, "This document", TAG, open=True),
-    Operation("GET", "/docs", swagger, "Swagger UI", TAG, media="text/html", open=True),
-    Operation("GET", "/docs/{file}", asset, "Scripts and styles of the pages", TAG, media="*/*", open=True),
-    Operation("GET", "/redoc", redoc, "ReDoc", TAG, media="text/html", open=True),
+    Operation("GET", "/metrics", metrics, "HTTP by route, for Prometheus", TAG, media="text/plain", access="local"),
+    Operation("GET", "/openapi.json", openapi, "This document", TAG, access="open"),
+    Operation("GET", "/docs", swagger, "Swagger UI", TAG, media="text/html", access="open"),
+    Operation("GET", "/docs/{file}", asset, "Scripts and styles of the pages", TAG, media="*/*", access="open"),
+    Operation("GET", "/redoc", redoc, "ReDoc", TAG, media="text/html", access="open"),
 )

@@ -247,3 +247,22 @@ async def test_a_create_goes_through_with_a_key(start_gateway: StartGateway, api
     async with start_gateway(api_key=KEY) as gateway:
         answer_with(api, placed)
         assert (await gateway.call("POST", "/stacks", ask(), headers={"X-API-KEY": KEY}))[0] == 201
+
+
+async def test_metrics_count_by_route_and_not_by_what_clients_make_up(start_gateway: StartGateway) -> None:
+    async with start_gateway(api_key=KEY) as gateway:  # read from this machine: no key is needed
+        before = await _metric(gateway, 'requests_total{method="GET",route="/stacks/{stack_id}",status="404"}')
+        for made_up in ("x", "y"):
+            assert await status_of(gateway, f"/stacks/{made_up}", X_API_KEY=KEY) == 404
+        assert await status_of(gateway, "/made/up", "BREW", X_API_KEY=KEY) == 404
+        after = await _metric(gateway, 'requests_total{method="GET",route="/stacks/{stack_id}",status="404"}')
+        assert after - before == 2
+        assert await _metric(gateway, 'requests_total{method="other",route="other",status="404"}') >= 1
+
+
+async def _metric(gateway: Gateway, name: str) -> float:
+    async with gateway.client.get("/metrics") as response:
+        assert response.status == 200
+        text = await response.text()
+        assert "made/up" not in text
+        return next((float(x.split()[-1]) for x in text.splitlines() if x.startswith(f"slipway_http_{name}")), 0)
