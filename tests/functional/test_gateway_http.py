@@ -254,7 +254,7 @@ async def test_metrics_count_by_route_and_not_by_what_clients_make_up(start_gate
         before = await _metric(gateway, 'requests_total{method="GET",route="/stacks/{stack_id}",status="404"}')
         for made_up in ("x", "y"):
             assert await status_of(gateway, f"/stacks/{made_up}", X_API_KEY=KEY) == 404
-        assert await status_of(gateway, "/made/up", "BREW", X_API_KEY=KEY) == 404
+        assert await status_of(gateway, "/made/up", "PROPFIND", X_API_KEY=KEY) == 404
         after = await _metric(gateway, 'requests_total{method="GET",route="/stacks/{stack_id}",status="404"}')
         assert after - before == 2
         assert await _metric(gateway, 'requests_total{method="other",route="other",status="404"}') >= 1
