@@ -373,14 +373,12 @@ async def test_a_read_sees_earlier_writes_though_the_watch_lags(start_gateway: S
         answer_with(api, placed)
         _, made = await gateway.call("POST", "/stacks", ask())
         path = f"/stacks/{made['stack_id']}"
-        silent = list(api._watches)
-        api._watches.clear()  # from here on the watch tells nothing
+        (watch,) = api.silence()
         assert (await gateway.call("GET", path))[0] == 200
         assert (await gateway.call("DELETE", path))[0] == 200
         assert (await gateway.call("GET", path))[0] == 404
         assert (await gateway.call("GET", "/stacks"))[1] == {"stacks": []}
-        for queue in silent:
-            queue.put_nowait(None)
+        watch.put_nowait(None)
 
 
 async def test_what_kubectl_made_is_seen_and_what_it_deletes_goes(gateway: Gateway, api: FakeApi) -> None:

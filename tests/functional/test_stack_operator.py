@@ -323,15 +323,26 @@ async def test_a_restart_remembers_pairs_ports_users_and_room(api: FakeApi) -> N
 
 
 async def test_a_stack_of_the_same_pair_in_the_way(api: FakeApi) -> None:
-    """A Service of a live Stack that this operator's memory does not hold (as after a split brain) stays."""
-    api.put(STACK, a_stack(1, 2, name="other") | {"status": {"observedGeneration": -1}})
-    owner = controller_of("Stack", "other", "uid-other")
-    api.put(SERVICE, a_service("stack-1-2", 30007, owner=owner))
+    """A Service of a live Stack that this operator has not heard of (as after a split brain) stays."""
     async with Operator(api, settings()) as operator:
-        operator.deaf_to = lambda event: event.obj["metadata"]["name"] == "other"
-        await operator.settled()
-        service = api.the(SERVICE)
+        operator.deaf_to = lambda event: "other" in str(event.obj["metadata"])
+        api.put(STACK, a_stack(1, 2, name="other"))
+        service = api.put(SERVICE, a_service("stack-1-2", 30007, owner=controller_of("Stack", "other", "uid-other")))
         api.put(STACK, a_stack(1, 2))
         await operator.settled()
         assert reason(api) == Reason.ALREADY_EXISTS
-        assert api.the(SERVICE)["metadata"]["uid"] == service["metadata"]["uid"]
+        assert api.the(SERVICE) == service
+
+
+async def test_a_pod_that_is_going_is_deleted_once(api: FakeApi) -> None:
+    api.graceful = True
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(template=image("1")))
+        await operator.settled()
+        api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(template=image("2")))
+        await operator.settled()
+        for note in "ab":
+            api.edit(STACK, "stack-1-2", lambda s, note=note: s["metadata"].update(annotations={"note": note}))  # type: ignore[misc]
+            await operator.settled()
+        assert api.write_counts()["delete pods"] == 1
+        assert len(api.names(POD)) == 2

@@ -229,6 +229,11 @@ class FakeApi:
         """Open watches."""
         return len(self._watches)
 
+    def silence(self) -> "list[asyncio.Queue[Event | None]]":
+        """Open watches tell nothing from here on. None, put into one of those returned, ends it."""
+        silenced, self._watches = self._watches, []
+        return silenced
+
     def end_watches(self) -> None:
         for queue in self._watches:
             queue.put_nowait(None)

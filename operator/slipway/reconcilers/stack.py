@@ -1,6 +1,5 @@
 """Stack: from the resource to its children and its status, again and again until they agree."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -84,6 +83,8 @@ class StackReconciler:
         """One step for one Stack. Raises ApiError when it must be tried again."""
         resource = self._stacks.get(uid)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
+            if resource:  # somebody's finalizer holds it: what it runs goes all the same
+                await self._children.removed(uid)
             self.ledger.release(uid)
             self._deadlines.drop(uid)
             return
@@ -114,12 +115,10 @@ class StackReconciler:
         self._deadlines.set(uid, self._expires_at(stack) if scheduled else self._scheduled_by(made))
 
     async def _make(self, stack: Stack, claim: Claim, children: StackChildren) -> tuple[Object, Object]:
-        """Service and pod, the NetworkPolicy being there before the pod; and no pod of an earlier template."""
+        """Service and pod, in this order: the Service is the record of admission, and no pod runs without its policy."""
         try:
-            service, _ = await asyncio.gather(
-                self._service(stack, claim, children.service),
-                self._exclusive(stack, NETWORK_POLICY, children.network_policy),
-            )
+            service = await self._service(stack, claim, children.service)
+            await self._exclusive(stack, NETWORK_POLICY, children.network_policy)
             pod = await self._children.created(POD, children.pod)
         except tuple(error for error, _ in CHILD_REFUSALS) as error:
             reason = next(reason for kind, reason in CHILD_REFUSALS if isinstance(error, kind))
@@ -127,7 +126,7 @@ class StackReconciler:
         name = pod["metadata"]["name"]
         if "deletionTimestamp" in pod["metadata"] and stack.status.pod_name != name:
             raise Conflict(f"pod {name} of an earlier template is still going")
-        await self._children.removed(stack.metadata.uid, POD, keep={name})
+        await self._children.removed(stack.metadata.uid, POD, keep={name})  # those of earlier templates
         return service, pod
 
     def _sanitized(self, stack: Stack) -> SanitizedPod:
