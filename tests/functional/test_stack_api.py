@@ -106,11 +106,13 @@ async def test_a_pod_spec_may_be_json(gateway: Gateway, api: FakeApi) -> None:
 async def test_201_waits_for_node_and_port(gateway: Gateway, api: FakeApi) -> None:
     request = asyncio.create_task(gateway.call("POST", "/stacks", ask()))
     await until(lambda: api.names(STACK))
-    api.edit(
-        STACK, "stack-1-2", lambda s: s.update(status=with_condition(s, Reason.SCHEDULING, nodePort=30001)["status"])
-    )
-    await asyncio.sleep(0)
-    assert not request.done()
+    waiting = with_condition(api.the(STACK), Reason.SCHEDULING, nodePort=30001)["status"]
+    api.edit(STACK, "stack-1-2", lambda s: s.update(status=waiting))
+    while (await listed(gateway, 1))[0]["node_port"] is None:
+        assert api.names(STACK)
+    for _ in range(3):  # an answer would be here by then
+        await gateway.call("GET", "/healthz")
+    assert not request.done(), "it has a port, but no node"
     api.edit(STACK, "stack-1-2", lambda s: s.update(status=placed(s)["status"]))
     assert (await request)[0] == 201
 

@@ -115,7 +115,7 @@ class StackReconciler:
         self._deadlines.set(uid, self._expires_at(stack) if scheduled else self._scheduled_by(made))
 
     async def _make(self, stack: Stack, claim: Claim, children: StackChildren) -> tuple[Object, Object]:
-        """Service and pod, in this order: the Service is the record of admission, and no pod runs without its policy."""
+        """Service and pod. In this order: the Service records the admission, and no pod runs without its policy."""
         try:
             service = await self._service(stack, claim, children.service)
             await self._exclusive(stack, NETWORK_POLICY, children.network_policy)
