@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import json
-import sys
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from api_gateway.keys import OPENAPI, SETTINGS, STACKS
 from api_gateway.metrics import measure
@@ -18,7 +19,7 @@ from api_gateway.store import Store
 from slipway import log
 from slipway.api.kinds import STACK
 from slipway.cluster import Cluster
-from slipway.settings import Settings, problems
+from slipway.settings import Settings, load
 
 BODY_BYTES = 256 * 1024  # a pod spec has at most 64 KiB
 
@@ -42,10 +43,18 @@ def make_app(settings: Settings, cluster: Cluster) -> web.Application:
 
 async def _watch(app: web.Application) -> AsyncIterator[None]:
     watching = asyncio.create_task(app[STACKS].run())
+    watching.add_done_callback(_ended)
     yield
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching
+
+
+def _ended(watching: asyncio.Task[None]) -> None:
+    """A gateway whose watch has died answers from a frozen cache: better that it is started anew."""
+    if not watching.cancelled():
+        logging.getLogger(__name__).critical("the watch ended", exc_info=watching.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _serve(settings: Settings) -> web.Application:
@@ -62,12 +71,9 @@ async def _serve(settings: Settings) -> web.Application:
 
 
 def main() -> None:
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        sys.exit("\n".join(problems(error)))
+    settings = load()
     if settings.api_key is None and not is_loopback(settings.host):
-        sys.exit(f"SLIPWAY_HOST: {settings.host} is not loopback, so SLIPWAY_API_KEY must be set as well")
+        raise SystemExit(f"SLIPWAY_HOST: {settings.host} is not loopback, so SLIPWAY_API_KEY must be set as well")
     log.configure(settings.log_level)
     web.run_app(_serve(settings), host=settings.host, port=settings.port, print=None)
 

@@ -13,6 +13,7 @@ from api_gateway.routing import Operation
 
 REFERENCE = "#/components/schemas/{model}"
 API_KEY = "apiKey"
+WHO_MAY = {401: "no valid API key", 403: "without keys: a Host or Origin that is not this machine's"}
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     error = _content(family_of(operation.path).model)
+    errors = operation.errors if operation.access == "open" else WHO_MAY | operation.errors
     ok: dict[str, Any] = {"description": "OK" if operation.status == 200 else "Created"}
     ok["content"] = _content(operation.returns) if operation.returns else {operation.media: {}}
     out: dict[str, Any] = {
@@ -46,7 +48,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "tags": [operation.tag],
         "operationId": operation.handler.__module__.rsplit(".", 1)[-1] + "_" + operation.handler.__name__,
         "responses": {str(operation.status): ok}
-        | {str(code): {"description": when, "content": error} for code, when in operation.errors.items()},
+        | {str(code): {"description": when, "content": error} for code, when in sorted(errors.items())},
     }
     if names := re.findall(r"{(\w+)}", operation.path):
         out["parameters"] = [

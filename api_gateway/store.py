@@ -5,16 +5,13 @@ import logging
 from collections.abc import Callable, Iterator
 from uuid import uuid4
 
-from slipway.api.kinds import GROUP, Kind
-from slipway.api.meta import Object, ObjectMeta
+from slipway.api.kinds import Kind
+from slipway.api.meta import REQUEST, Object, ObjectMeta
 from slipway.cache import ObjectCache
 from slipway.cluster import Cluster
-from slipway.errors import ApiError, Gone, Unavailable
+from slipway.errors import ApiError, Gone, NotFound, Unavailable
 
 log = logging.getLogger(__name__)
-
-REQUEST = f"{GROUP}/request"
-"""Annotation by which a create is known again whose answer was lost."""
 
 RECONNECT_SECONDS = 1.0
 GONE_SECONDS = 5.0  # a deleted resource is out of the cache much sooner, unless the watch is behind
@@ -31,6 +28,7 @@ class Store:
         self._kind = kind
         self._namespace = namespace
         self._cache = ObjectCache()
+        self._rendered: dict[str, tuple[str, bytes]] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._abandoned: set[str] = set()
         self._removals: set[asyncio.Task[None]] = set()
@@ -46,14 +44,27 @@ class Store:
         present = (r for r in self._cache if "deletionTimestamp" not in r["metadata"])
         return iter(sorted(present, key=lambda r: (r["metadata"]["creationTimestamp"], r["metadata"]["name"])))
 
+    def rendered(self, resource: Object, render: Callable[[Object], bytes]) -> bytes:
+        """What `render` makes of it, made once for each version."""
+        metadata = resource["metadata"]
+        version, text = self._rendered.get(metadata["uid"], ("", b""))
+        if version != metadata["resourceVersion"]:
+            text = render(resource)
+            self._rendered[metadata["uid"]] = (metadata["resourceVersion"], text)
+        return text
+
     async def create(self, resource: Object) -> Object:
         """Create it; raises AlreadyExists and the other ApiErrors, and then nothing stays that was made."""
         token = uuid4().hex
         resource["metadata"].setdefault("annotations", {})[REQUEST] = token
         try:
             made = await self._cluster.create(self._kind, resource, self._namespace)
+        except NotFound as error:
+            raise Unavailable(f"{self._kind.plural} are not installed in the cluster: {error}") from error
         except Unavailable:
-            self._abandoned.add(token)  # it may have been made all the same: then the watch brings it
+            self._abandoned.add(token)  # it may have been made all the same: then the watch brings it, or has
+            for known in list(self._cache):
+                self._remove_abandoned(known)
             raise
         self._cache.put(made)
         return made
@@ -66,6 +77,22 @@ class Store:
             await self.wait_for(metadata.uid, lambda seen: seen is None, GONE_SECONDS)
         except TimeoutError:
             self._cache.remove(resource)
+
+    def remove(self, resource: Object) -> None:
+        """Delete it in the background, and try until it works."""
+        removal = asyncio.create_task(self._delete_at_last(resource))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
+    async def _delete_at_last(self, resource: Object) -> None:
+        while True:
+            try:
+                return await self.delete(resource)
+            except ApiError as error:
+                log.warning(
+                    "cannot delete %s, again in %g s: %s", resource["metadata"]["name"], RECONNECT_SECONDS, error
+                )
+                await asyncio.sleep(RECONNECT_SECONDS)
 
     async def wait_for(self, uid: str, done: Callable[[Object | None], bool], seconds: float) -> Object | None:
         """The resource (None: deleted) as soon as `done` says so of it; TimeoutError after `seconds`."""
@@ -117,11 +144,10 @@ class Store:
         token = resource["metadata"].get("annotations", {}).get(REQUEST)
         if token in self._abandoned:
             self._abandoned.discard(token)
-            removal = asyncio.create_task(self.delete(resource))
-            self._removals.add(removal)
-            removal.add_done_callback(self._removals.discard)
+            self.remove(resource)
 
     def _wake(self, resource: Object) -> None:
+        self._rendered.pop(resource["metadata"]["uid"], None)
         for waiting in self._waiting.pop(resource["metadata"]["uid"], []):
             if not waiting.done():
                 waiting.set_result(None)

@@ -1,14 +1,12 @@
 """The operator: `python operator/main.py [--liveness URL]`. Settings come from the environment."""
 
 import argparse
-import sys
 
 import uvloop
-from pydantic import ValidationError
 
 from slipway import log
 from slipway.reconcilers.operator import run
-from slipway.settings import Settings, problems
+from slipway.settings import load
 
 
 def main() -> None:
@@ -17,10 +15,7 @@ def main() -> None:
         "--liveness", metavar="URL", help="answer health checks here, e.g. http://127.0.0.1:8081/healthz"
     )
     liveness = parser.parse_args().liveness
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        sys.exit("\n".join(problems(error)))
+    settings = load()
     log.configure(settings.log_level)
     uvloop.run(run(settings, liveness))
 

@@ -8,12 +8,12 @@ from pydantic import TypeAdapter, ValidationError
 from api_gateway import problems
 from api_gateway.keys import SETTINGS, STACKS
 from api_gateway.routing import Operation, json_response
+from api_gateway.store import Store
 from api_gateway.wire import stacks as wire
 from api_gateway.wire.body import read
 from slipway.api.meta import Object
 from slipway.api.stack import ENDED_POD, Identifier, Stack
-from slipway.errors import AlreadyExists, InvalidInput
-from slipway.rules.pod_spec import PodLimits
+from slipway.errors import AlreadyExists, ApiError, InvalidInput
 
 OPERATOR_SECONDS = 10.0
 """What the operator may take beside the scheduling timeout before we say that it does not answer."""
@@ -27,32 +27,39 @@ async def create(request: web.Request) -> web.Response:
     """201 once the pod has a node and its node port; else the reason, and nothing is left of it."""
     body = await read(request, wire.CreateStack)
     store = request.app[STACKS]
-    resource = body.resource(body.pod(_limits(request)))
+    resource = body.resource(body.pod(request.app[SETTINGS].pod_limits))
     try:
         made = await store.create(resource)
     except AlreadyExists:
         raise problems.Problem(409, f"user {body.user_id} already has a stack for problem {body.problem_id}") from None
     settled = await _settled(request, made)
-    return json_response(wire.view(settled, _limits(request)), status=201)
+    return web.Response(body=_view(request, settled), status=201, content_type="application/json")
 
 
-async def _settled(request: web.Request, made: Object) -> Stack:
+async def _settled(request: web.Request, made: Object) -> Object:
     """The Stack when it is placed. One that is refused, or not judged in time, is removed."""
     store = request.app[STACKS]
     seconds = request.app[SETTINGS].stack_scheduling_timeout + OPERATOR_SECONDS
     try:
         seen = await store.wait_for(made["metadata"]["uid"], _is_settled, seconds)
     except TimeoutError:
-        await store.delete(made)
+        await _undo(store, made)
         raise problems.Problem(503, f"the operator did not place the stack within {seconds:g} s") from None
     if seen is None:
         raise problems.Problem(503, "the stack was deleted while it was being made")
-    stack = Stack.model_validate(seen)
-    stalled = stack.status.stalled
+    stalled = Stack.model_validate(seen).status.stalled
     if stalled and stalled.reason not in ENDED_POD:  # a pod that has run and ended was placed all the same
-        await store.delete(made)
+        await _undo(store, made)
         raise problems.refused(stalled.reason, stalled.message)
-    return stack
+    return seen
+
+
+async def _undo(store: Store, made: Object) -> None:
+    """Delete it, now or as soon as the API server lets us: the client is told the reason either way."""
+    try:
+        await store.delete(made)
+    except ApiError:
+        store.remove(made)
 
 
 def _is_settled(resource: Object | None) -> bool:
@@ -63,7 +70,8 @@ def _is_settled(resource: Object | None) -> bool:
 
 
 async def list_all(request: web.Request) -> web.Response:
-    return _listing(request, _stacks(request))
+    store = request.app[STACKS]
+    return _listing(request, store)
 
 
 async def list_of_user(request: web.Request) -> web.Response:
@@ -72,47 +80,48 @@ async def list_of_user(request: web.Request) -> web.Response:
         user_id = USER_ID.validate_strings(text)
     except ValidationError:
         raise InvalidInput("user_id", "must be an integer from 1 to 9007199254740991") from None
-    return _listing(request, (s for s in _stacks(request) if s.spec.user_id == user_id))
+    return _listing(request, [s for s in request.app[STACKS] if s["spec"]["userId"] == user_id])
 
 
 async def get(request: web.Request) -> web.Response:
-    return json_response(wire.view(_stack(request), _limits(request)))
+    return web.Response(body=_view(request, _found(request)), content_type="application/json")
 
 
 async def status(request: web.Request) -> web.Response:
-    return json_response(wire.status_view(_stack(request)))
+    return json_response(wire.status_view(Stack.model_validate(_found(request))))
 
 
 async def delete(request: web.Request) -> web.Response:
-    stack_id = _stack(request).metadata.uid
-    resource = request.app[STACKS].get(stack_id)
-    if resource is not None:
-        await request.app[STACKS].delete(resource)
-    return json_response(wire.Deleted(stack_id=stack_id))
+    resource = _found(request)
+    await request.app[STACKS].delete(resource)
+    return json_response(wire.Deleted(stack_id=resource["metadata"]["uid"]))
 
 
 async def stats(request: web.Request) -> web.Response:
-    return json_response(wire.stats(_stacks(request)))
+    store = request.app[STACKS]
+    return json_response(wire.stats(Stack.model_validate(resource) for resource in store))
 
 
-def _stack(request: web.Request) -> Stack:
+def _found(request: web.Request) -> Object:
     resource = request.app[STACKS].get(request.match_info["stack_id"])
     if resource is None:
         raise problems.Problem(404, "stack not found")
-    return Stack.model_validate(resource)
+    return resource
 
 
-def _stacks(request: web.Request) -> list[Stack]:
-    return [Stack.model_validate(resource) for resource in request.app[STACKS]]
+def _view(request: web.Request, resource: Object) -> bytes:
+    """The stack's JSON. To write a pod as YAML takes long: it is done once for each version."""
+    limits = request.app[SETTINGS].pod_limits
+
+    def render(fresh: Object) -> bytes:
+        return wire.view(Stack.model_validate(fresh), limits).model_dump_json().encode()
+
+    return request.app[STACKS].rendered(resource, render)
 
 
-def _listing(request: web.Request, stacks: Iterable[Stack]) -> web.Response:
-    return json_response(wire.StackList(stacks=[wire.view(s, _limits(request)) for s in stacks]))
-
-
-def _limits(request: web.Request) -> PodLimits:
-    settings = request.app[SETTINGS]
-    return PodLimits(settings.stack_max_cpu, settings.stack_max_memory)
+def _listing(request: web.Request, resources: Iterable[Object]) -> web.Response:
+    stacks = b",".join(_view(request, resource) for resource in resources)
+    return web.Response(body=b'{"stacks":[' + stacks + b"]}", content_type="application/json")
 
 
 OPERATIONS = (
@@ -143,7 +152,15 @@ OPERATIONS = (
         returns=wire.StackStatusView,
         errors=NOT_FOUND,
     ),
-    Operation("DELETE", "/stacks/{stack_id}", delete, "Delete a stack", TAG, returns=wire.Deleted, errors=NOT_FOUND),
+    Operation(
+        "DELETE",
+        "/stacks/{stack_id}",
+        delete,
+        "Delete a stack",
+        TAG,
+        returns=wire.Deleted,
+        errors=NOT_FOUND | {503: "the cluster cannot be reached"},
+    ),
     Operation(
         "GET",
         "/users/{user_id}/stacks",

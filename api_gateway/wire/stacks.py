@@ -1,5 +1,6 @@
 """Requests and answers of the Stack API."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
@@ -116,12 +117,12 @@ class Deleted(BaseModel):
 
 
 class Stats(BaseModel):
-    """All stacks together. `reserved_*` sums up those that are active: creating or running."""
+    """All stacks together. Active ones are creating or running; one that ended by itself still holds what it had."""
 
     total_stacks: int
     active_stacks: int
     node_distribution: Annotated[dict[str, int], Field(description="Active stacks by node")]
-    used_node_ports: Annotated[int, Field(description="Node ports held, by stacks that have ended as well")]
+    used_node_ports: Annotated[int, Field(description="How many node ports are held")]
     reserved_cpu_milli: int
     reserved_memory_bytes: int
 
@@ -168,7 +169,7 @@ def stats(stacks: Iterable[Stack]) -> Stats:
     for node in (s.status.node_name for s in active):
         if node:
             nodes[node] = nodes.get(node, 0) + 1
-    requested = [s.status.requested for s in active if s.status.requested]
+    requested = [s.status.requested for s in everything if s.status.requested]
     return Stats(
         total_stacks=len(everything),
         active_stacks=len(active),
@@ -184,7 +185,7 @@ def state(stack: Stack) -> State:
     return STATES.get(ready.reason, "failed") if ready else "creating"
 
 
-class _Plain(yaml.SafeDumper):
+class _Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     """Writes parts that are equal in full, with no aliases: what we answer is what we would accept."""
 
     def ignore_aliases(self, _: object) -> bool:
@@ -200,6 +201,6 @@ def _pod_spec(stack: Stack, limits: PodLimits) -> str:
     try:
         pod = build_pod(stack, sanitize(stack.spec.template, stack.spec.target_port, limits))
     except InvalidInput:
-        return yaml.dump(stack.spec.template, Dumper=_Plain, sort_keys=False)
+        return json.dumps(stack.spec.template)  # YAML as well; and it may be deeper than the YAML writer can go
     del pod["metadata"]["ownerReferences"]
     return yaml.dump(pod, Dumper=_Plain, sort_keys=False)

@@ -5,9 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
-from pydantic import ValidationError
-
-from slipway.settings import Settings, problems, variable
+from slipway.settings import Settings, load, variable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,11 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = commands.add_parser("config", help="print every setting, its value and where it comes from")
     config.add_argument("--json", action="store_true", help="as JSON, for programs")
     arguments = parser.parse_args(argv)
-    try:
-        rows = list(_settings())
-    except ValidationError as error:
-        print("\n".join(problems(error)), file=sys.stderr)
-        return 2
+    rows = list(_settings())
     if arguments.json:
         print(json.dumps({name: value for name, value, _ in rows}, indent=2))
     else:
@@ -31,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _settings() -> Iterator[tuple[str, object, str]]:
     """(environment variable, value in effect with secrets masked, what it is for)"""
-    values = Settings().model_dump(mode="json")
+    values = load().model_dump(mode="json")
     for name, field in Settings.model_fields.items():
         yield variable(name), values[name], field.description or ""
 

@@ -31,7 +31,8 @@ _TEXTS = (  # what the API server tells apart by its message alone
     (403, re.compile(r"status unknown for quota|is being terminated"), errors.Unavailable),
     (403, re.compile(r"(exceeded|failed) quota"), errors.QuotaExceeded),
     (403, re.compile(r"(maximum|minimum) \S+ usage per|max limit to request ratio per"), errors.LimitRangeExceeded),
-    (422, re.compile(r"provided port is (already allocated|not in the valid range)"), errors.PortTaken),
+    (422, re.compile(r"provided port is already allocated"), errors.PortTaken),
+    (422, re.compile(r"provided port is not in the valid range"), errors.PortOutOfRange),
     (403, re.compile(r"cannot \S+ resource"), errors.Forbidden),
 )
 _CODES: dict[int, type[errors.ApiError]] = {
@@ -41,6 +42,10 @@ _CODES: dict[int, type[errors.ApiError]] = {
     410: errors.Gone,
     429: errors.Throttled,
 }
+
+
+# What the network, the token's file and a proxy that sends a page in place of JSON can raise.
+_TROUBLE = (aiohttp.ClientError, OSError, ValueError, kube_config.ConfigException)
 
 
 class Cluster:
@@ -106,13 +111,7 @@ class Cluster:
                     if event["type"] == "ERROR":
                         raise _error(event["object"].get("code", 500), event["object"])
                     yield event["type"], event["object"]
-        except (
-            aiohttp.ClientError,
-            TimeoutError,
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # or a line that is no event
+        except (*_TROUBLE, KeyError, TypeError) as error:  # or a line that is no event
             raise errors.Unavailable(f"the watch of {kind.plural} broke: {error!r}") from error
 
     async def create(self, kind: Kind, body: Object, namespace: str = "") -> Object:
@@ -152,7 +151,7 @@ class Cluster:
                 async with await self._send(method, path, query, body, content_type, self._timeout) as response:
                     answer: Object = json.loads(await response.read())
                     return answer
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: a proxy's page, not JSON
+            except _TROUBLE as error:
                 unseen = isinstance(error, aiohttp.ClientConnectorError)
                 failure = errors.Unavailable(f"the API server cannot be reached: {error!r}")
             except errors.Unavailable as error:

@@ -38,7 +38,11 @@ class Rejected(ApiError):
 
 
 class PortTaken(Rejected):
-    """The node port belongs to another Service, or lies outside the cluster's range."""
+    """The node port belongs to another Service."""
+
+
+class PortOutOfRange(Rejected):
+    """The cluster gives out no such node port."""
 
 
 class LimitRangeExceeded(Rejected):

@@ -3,24 +3,45 @@
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from slipway.rules.durations import parse_duration
-from slipway.rules.quantities import cpu_milli, memory_bytes
+from slipway.rules.pod_spec import PodLimits
+from slipway.rules.quantities import cpu_milli, format_cpu, format_memory, memory_bytes
 
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-Duration = Annotated[float, BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v), Field(gt=0)]
+Duration = Annotated[
+    float,
+    BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v),
+    PlainSerializer(lambda v: f"{v:g}s", return_type=str, when_used="json"),
+    Field(gt=0),
+]
 """Seconds; written as `2h`, `90s`, `500ms`."""
-Cpu = Annotated[int, BeforeValidator(lambda v: cpu_milli(v) if isinstance(v, str) else v), Field(gt=0)]
+Cpu = Annotated[
+    int,
+    BeforeValidator(lambda v: cpu_milli(v) if isinstance(v, str) else v),
+    PlainSerializer(format_cpu, return_type=str, when_used="json"),
+    Field(gt=0),
+]
 """Thousandths of a CPU; written as a Kubernetes quantity."""
-Memory = Annotated[int, BeforeValidator(lambda v: memory_bytes(v) if isinstance(v, str) else v), Field(gt=0)]
+Memory = Annotated[
+    int,
+    BeforeValidator(lambda v: memory_bytes(v) if isinstance(v, str) else v),
+    PlainSerializer(format_memory, return_type=str, when_used="json"),
+    Field(gt=0),
+]
 """Bytes; written as a Kubernetes quantity."""
-Networks = Annotated[list[IPv4Network | IPv6Network], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[
+    list[IPv4Network | IPv6Network],
+    NoDecode,
+    BeforeValidator(_split),
+    PlainSerializer(lambda v: ",".join(map(str, v)), return_type=str, when_used="json"),
+]
 """CIDRs; written with commas between them."""
 
 
@@ -70,11 +91,24 @@ class Settings(BaseSettings):
         Networks, Field(alias="STACK_EGRESS_CIDRS", description="Networks a Stack may reach; none by default")
     ] = []
 
+    @property
+    def pod_limits(self) -> PodLimits:
+        """The most that one Stack may request."""
+        return PodLimits(self.stack_max_cpu, self.stack_max_memory)
+
     @model_validator(mode="after")
     def _ordered_ports(self) -> Self:
         if self.stack_nodeport_min > self.stack_nodeport_max:
             raise ValueError("STACK_NODEPORT_MIN must not be above STACK_NODEPORT_MAX")
         return self
+
+
+def load() -> Settings:
+    """The settings, or SystemExit with one line for each bad value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SystemExit("\n".join(problems(error))) from None
 
 
 def variable(name: str) -> str:

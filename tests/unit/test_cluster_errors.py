@@ -23,7 +23,7 @@ TABLE: list[tuple[str, type[errors.ApiError]]] = [
     ("NO_RIGHT", errors.Forbidden),
     ("NAMESPACE_ENDS", errors.Unavailable),
     ("PORT_ALLOCATED", errors.PortTaken),
-    ("PORT_OUT_OF_RANGE", errors.PortTaken),
+    ("PORT_OUT_OF_RANGE", errors.PortOutOfRange),
     ("PORT_TWICE", errors.Unavailable),
     ("TWO_CONTROLLERS", errors.Rejected),
     ("INVALID", errors.Rejected),

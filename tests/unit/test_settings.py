@@ -16,16 +16,16 @@ DEFAULTS = {
     "SLIPWAY_API_KEY": None,
     "STACK_NAMESPACE": "stacks",
     "STACK_MAX_PER_USER": 5,
-    "STACK_TTL": 7200.0,
-    "STACK_SCHEDULER_INTERVAL": 10.0,
+    "STACK_TTL": "7200s",
+    "STACK_SCHEDULER_INTERVAL": "10s",
     "STACK_NODEPORT_MIN": 30000,
     "STACK_NODEPORT_MAX": 32767,
-    "STACK_PORT_LOCK_TTL": 30.0,
+    "STACK_PORT_LOCK_TTL": "30s",
     "STACK_RESOURCE_RESERVE_RATIO": 0.2,
-    "STACK_SCHEDULING_TIMEOUT": 20.0,
-    "STACK_MAX_CPU": 2000,
-    "STACK_MAX_MEMORY": 512 * 2**20,
-    "STACK_EGRESS_CIDRS": [],
+    "STACK_SCHEDULING_TIMEOUT": "20s",
+    "STACK_MAX_CPU": "2",
+    "STACK_MAX_MEMORY": "512Mi",
+    "STACK_EGRESS_CIDRS": "",
 }
 
 BAD = [
@@ -56,9 +56,12 @@ BAD = [
 
 
 def config(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = main(["config", *arguments])
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+    """(exit code, standard output, complaint)"""
+    try:
+        code, complaint = main(["config", *arguments]), ""
+    except SystemExit as refused:
+        code, complaint = 1, str(refused.code)
+    return code, capsys.readouterr().out, complaint
 
 
 def test_defaults_are_those_of_the_documents(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +101,7 @@ def test_a_bad_value_names_its_variable(
 ) -> None:
     monkeypatch.setenv(name, value)
     code, out, err = config(capsys)
-    assert (code, out) == (2, "")
+    assert (code, out) == (1, "")
     (line,) = err.splitlines()
     assert line.startswith(f"{name}: ")
     assert "pydantic" not in line
@@ -114,7 +117,7 @@ def test_a_range_that_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setenv("STACK_NODEPORT_MIN", "30002")
     monkeypatch.setenv("STACK_NODEPORT_MAX", "30001")
     code, _, err = config(capsys)
-    assert code == 2
+    assert code == 1
     assert "STACK_NODEPORT_MIN must not be above STACK_NODEPORT_MAX" in err
 
 
@@ -172,3 +175,15 @@ def test_without_a_key_the_gateway_listens_on_loopback_alone(host: str, monkeypa
 )
 def test_loopback(host: str, local: bool) -> None:
     assert is_loopback(host) is local
+
+
+def test_what_is_printed_means_the_same_when_it_is_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STACK_EGRESS_CIDRS", "10.0.0.0/8,2001:db8::/32")
+    before = Settings()
+    printed = json.loads(config(capsys, "--json")[1])
+    for name, value in printed.items():
+        if value is not None:
+            monkeypatch.setenv(name, str(value))
+    assert Settings() == before

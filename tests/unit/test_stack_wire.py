@@ -110,8 +110,8 @@ def test_stats() -> None:
         "active_stacks": 4,
         "node_distribution": {"a": 2, "b": 1},
         "used_node_ports": 4,
-        "reserved_cpu_milli": 1500,
-        "reserved_memory_bytes": 3000,
+        "reserved_cpu_milli": 2000,
+        "reserved_memory_bytes": 4000,
     }
     assert stats([]).total_stacks == 0
 

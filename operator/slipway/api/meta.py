@@ -6,10 +6,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from slipway.api.kinds import Kind
+from slipway.api.kinds import GROUP, Kind
 
 Object = dict[str, Any]
 """A Kubernetes object as plain JSON data."""
+
+
+REQUEST = f"{GROUP}/request"
+"""Annotation of what the gateway made for a client who waits for the verdict: refused, it does not stay."""
 
 
 def timestamp(moment: datetime) -> str:

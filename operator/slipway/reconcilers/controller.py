@@ -10,7 +10,6 @@ from slipway.api.meta import Object
 from slipway.builders.meta import MANAGED_BY, MANAGER
 from slipway.cache import ObjectCache, View, owner_uid
 from slipway.cluster import Cluster
-from slipway.errors import ApiError
 from slipway.reconcilers.children import Children
 from slipway.reconcilers.deadlines import Deadlines
 from slipway.reconcilers.queue import WorkQueue
@@ -111,5 +110,5 @@ class Controller:
                 for kind, obj in await self._list():
                     self._enqueue(kind, obj)
                 await self._reconciler.refresh()
-            except ApiError as error:
+            except Exception as error:
                 log.warning("the sweep over %s failed, again in %g s: %s", self.kind.plural, self._sweep_seconds, error)

@@ -21,6 +21,8 @@ class Deadlines:
         if self._current.get(key) != when:
             self._current[key] = when
             heapq.heappush(self._heap, (when, key))
+            if len(self._heap) > 2 * len(self._current) + 64:  # mostly entries that were moved or dropped
+                self._heap = sorted((when, key) for key, when in self._current.items())
             self._changed.set()
 
     def drop(self, key: str) -> None:

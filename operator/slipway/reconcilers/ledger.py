@@ -1,5 +1,6 @@
 """Who holds what among Stacks: pairs, ports, CPU and memory. In memory, rebuilt from the cluster at start."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import SystemRandom
 from time import monotonic
@@ -71,6 +72,11 @@ class Ledger:
         self._ports[port] = uid
         claim.port = port
         return port
+
+    def forget(self, dead: Callable[[str], bool]) -> None:
+        """Release the claims of Stacks that are gone: their own last step may still be under way."""
+        for uid in [uid for uid in self._claims if dead(uid)]:
+            self.release(uid)
 
     def release(self, uid: str) -> None:
         """Forget a Stack's claim; fine if it has none."""

@@ -1,15 +1,16 @@
 """Stack: from the resource to its children and its status, again and again until they agree."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
-from slipway.api.meta import Object, ObjectMeta
+from slipway.api.meta import REQUEST, Object, ObjectMeta
 from slipway.api.stack import ENDED_POD, LOST, Reason, Requested, Stack, StackStatus
 from slipway.builders import stack as builder
-from slipway.builders.stack import StackChildren
-from slipway.cache import ObjectCache, View, controller, pod_view, whole
+from slipway.cache import ObjectCache, View, controller, owner_uid, pod_view, whole
 from slipway.cluster import Cluster
 from slipway.errors import (
     AlreadyExists,
@@ -18,9 +19,11 @@ from slipway.errors import (
     InvalidInput,
     LimitRangeExceeded,
     NotFound,
+    PortOutOfRange,
     PortTaken,
     QuotaExceeded,
     Rejected,
+    Unavailable,
 )
 from slipway.observers import stack as observer
 from slipway.reconcilers.children import Children
@@ -29,12 +32,17 @@ from slipway.reconcilers.ledger import Claim, Ledger
 from slipway.rules import stack as rules
 from slipway.rules.names import stack_name, stack_pod_name
 from slipway.rules.pod_spec import PodLimits, SanitizedPod, sanitize
+from slipway.rules.quantities import MAX_VALUE
 from slipway.rules.stack import Capacity, Refusal
 from slipway.settings import Settings
 
+log = logging.getLogger(__name__)
+
+NO_LIMITS = PodLimits(MAX_VALUE, MAX_VALUE)
 PORT_TRIES = 20  # ports of strangers tried in one go before the queue backs off
 
 CHILD_REFUSALS: tuple[tuple[type[ApiError], Reason], ...] = (
+    (PortOutOfRange, Reason.NODE_PORTS_EXHAUSTED),
     (LimitRangeExceeded, Reason.LIMIT_RANGE_EXCEEDED),
     (QuotaExceeded, Reason.RESOURCE_QUOTA_EXCEEDED),
     (Rejected, Reason.REJECTED),
@@ -53,7 +61,7 @@ class StackReconciler:
     ) -> None:
         self._cluster = cluster
         self._settings = settings
-        self._limits = PodLimits(settings.stack_max_cpu, settings.stack_max_memory)
+        self._limits = settings.pod_limits
         self._egress = [str(network) for network in settings.stack_egress_cidrs]
         self._stacks = resources
         self._children = children
@@ -68,16 +76,18 @@ class StackReconciler:
     def restore(self) -> None:
         """Give every Stack that already has its Service the claim that it was admitted with."""
         for resource in self._stacks:
-            stack = Stack.model_validate(resource)
-            name = stack_name(stack.spec.user_id, stack.spec.problem_id)
-            service = self._children.find(SERVICE, stack.metadata.uid, name)
-            if service and not _finished(stack):
-                try:
-                    pod = self._sanitized(stack)
-                except Refusal:
-                    continue
-                port = service["spec"]["ports"][0]["nodePort"]
-                self.ledger.take(stack, Capacity(pod.cpu_milli, pod.memory_bytes), port)
+            try:
+                self._restore(Stack.model_validate(resource))
+            except (Refusal, ValueError) as error:  # it is judged like a new one
+                log.warning("cannot restore the claim of stack %s: %s", resource["metadata"]["name"], error)
+
+    def _restore(self, stack: Stack) -> None:
+        name = stack_name(stack.spec.user_id, stack.spec.problem_id)
+        service = self._children.find(SERVICE, stack.metadata.uid, name)
+        port = service["spec"]["ports"][0].get("nodePort") if service else None  # none where someone edited its type
+        if port and not _finished(stack):
+            pod = self._sanitized(stack)
+            self.ledger.take(stack, Capacity(pod.cpu_milli, pod.memory_bytes), port)
 
     async def reconcile(self, uid: str) -> None:
         """One step for one Stack. Raises ApiError when it must be tried again."""
@@ -103,8 +113,16 @@ class StackReconciler:
         uid = stack.metadata.uid
         pod = self._sanitized(stack)
         await self._check_whole(stack)
+        self.ledger.forget(lambda holder: self._stacks.get(holder) is None)
         claim = self.ledger.admit(stack, Capacity(pod.cpu_milli, pod.memory_bytes))
-        service, made = await self._make(stack, claim, builder.build(stack, pod, claim.port, self._egress))
+        children = builder.build(stack, pod, claim.port, self._egress)
+        with _refusals():
+            # In this order: the Service records the admission, and no pod runs without its policy.
+            service = await self._service(stack, claim, children.service)
+            await self._exclusive(stack, NETWORK_POLICY, children.network_policy)
+            if not await self._earlier_pods_gone(stack, children.pod["metadata"]["name"]):
+                return  # their end is an event
+            made = await self._children.created(POD, children.pod)
         self._check_scheduled(made)
         if observer.decided(made):
             requested = Requested(cpu_milli=pod.cpu_milli, memory_bytes=pod.memory_bytes)
@@ -114,39 +132,46 @@ class StackReconciler:
         scheduled = "nodeName" in made["spec"]
         self._deadlines.set(uid, self._expires_at(stack) if scheduled else self._scheduled_by(made))
 
-    async def _make(self, stack: Stack, claim: Claim, children: StackChildren) -> tuple[Object, Object]:
-        """Service and pod. In this order: the Service records the admission, and no pod runs without its policy."""
-        try:
-            service = await self._service(stack, claim, children.service)
-            await self._exclusive(stack, NETWORK_POLICY, children.network_policy)
-            pod = await self._children.created(POD, children.pod)
-        except tuple(error for error, _ in CHILD_REFUSALS) as error:
-            reason = next(reason for kind, reason in CHILD_REFUSALS if isinstance(error, kind))
-            raise Refusal(reason, str(error)) from error
-        name = pod["metadata"]["name"]
-        if "deletionTimestamp" in pod["metadata"] and stack.status.pod_name != name:
-            raise Conflict(f"pod {name} of an earlier template is still going")
-        await self._children.removed(stack.metadata.uid, POD, keep={name})  # those of earlier templates
-        return service, pod
+    async def _earlier_pods_gone(self, stack: Stack, name: str) -> bool:
+        """A Stack has one pod: those of earlier templates end before that of this one is made.
+
+        So does one of this template's name that still goes from when it was the template before.
+        """
+        pods, uid = self._children.caches[POD], stack.metadata.uid
+        await self._children.removed(uid, POD, keep={name})
+        owned = pods.owned_by(uid)
+        going = name in owned and "deletionTimestamp" in owned[name]["metadata"] and not _observed(stack)
+        return not going and not owned.keys() - {name}
 
     def _sanitized(self, stack: Stack) -> SanitizedPod:
+        """The pod, or Refusal. Limits that were lowered since do not end one that runs."""
+        running = self._children.find(POD, stack.metadata.uid, _pod_name(stack))
         try:
-            return sanitize(stack.spec.template, stack.spec.target_port, self._limits)
+            return sanitize(stack.spec.template, stack.spec.target_port, NO_LIMITS if running else self._limits)
         except InvalidInput as error:
             raise Refusal(Reason.POD_SPEC_INVALID, str(error)) from error
 
     async def _check_whole(self, stack: Stack) -> None:
         """A Stack that was complete once is not made again: players' state went with the part that is gone."""
-        uid, spec, status = stack.metadata.uid, stack.spec, stack.status
-        pod_name = stack_pod_name(spec.user_id, spec.problem_id, uid, spec.template)
-        if status.pod_name != pod_name or not status.node_name or not status.service_name:
+        uid, status, pod_name = stack.metadata.uid, stack.status, _pod_name(stack)
+        if not _observed(stack) or status.pod_name != pod_name or not status.node_name or not status.service_name:
             return
         if not self._children.find(POD, uid, pod_name):
+            await self._delete_stray_pod(stack, pod_name)
             if await self._node_gone(status.node_name):
                 raise Refusal(Reason.NODE_DELETED, f"node {status.node_name} was deleted, and the pod with it")
             raise Refusal(Reason.POD_DELETED, f"pod {pod_name} was deleted")
         if not self._children.find(SERVICE, uid, status.service_name):
             raise Refusal(Reason.SERVICE_DELETED, f"service {status.service_name} was deleted")
+
+    async def _delete_stray_pod(self, stack: Stack, name: str) -> None:
+        """A pod that someone took our labels off is no longer seen, but runs."""
+        try:
+            pod = await self._cluster.get(POD, name, stack.metadata.namespace)
+        except NotFound:
+            return
+        if owner_uid(pod) == stack.metadata.uid:
+            await self._cluster.delete(POD, ObjectMeta.model_validate(pod["metadata"]))
 
     async def _node_gone(self, name: str) -> bool:
         try:
@@ -160,10 +185,11 @@ class StackReconciler:
         for _ in range(PORT_TRIES):
             try:
                 return await self._exclusive(stack, SERVICE, body)
-            except PortTaken:
+            except PortTaken as taken:
+                log.info("stack %s: %s", stack.metadata.name, taken)
                 self.ledger.another_port(stack.metadata.uid)
                 body = builder.build_service(stack, claim.port)
-        raise Conflict(f"{PORT_TRIES} node ports in a row belong to other Services")
+        raise Unavailable(f"{PORT_TRIES} node ports in a row belong to other Services")
 
     async def _exclusive(self, stack: Stack, kind: Kind, body: Object) -> Object:
         """A child whose name is the pair's. What a Stack left behind that is gone makes way for it."""
@@ -210,19 +236,25 @@ class StackReconciler:
             await self._end(stack, Reason.EXPIRED, "its time is over; raise spec.ttl to run it again")
 
     async def _end(self, stack: Stack, reason: Reason, message: str) -> None:
-        """Take away all it has, then say why. In this order: whoever reads the reason may count on it."""
-        await self._children.removed(stack.metadata.uid)
-        self.ledger.release(stack.metadata.uid)
+        """Take away all it has, then say why, so that whoever reads it may count on it.
+
+        What was lost is said first: taking the rest away would make it look like another loss after a crash.
+        """
         now = datetime.now(UTC)
-        await self._write_status(stack, observer.over(stack, reason, message, self._expires_at(stack), now))
+        status = observer.over(stack, reason, message, self._expires_at(stack), now)
+        if reason not in LOST:
+            await self._children.removed(stack.metadata.uid)
+        self.ledger.release(stack.metadata.uid)
+        await self._write_status(stack, status)
 
     async def _clear_away(self, stack: Stack) -> None:
-        """What has ended holds nothing; what lost a part goes at the next sweep, its reason having been seen."""
+        """What has ended holds nothing. What lost a part, or was refused over REST, goes at the next sweep."""
         uid, stalled = stack.metadata.uid, stack.status.stalled
         await self._children.removed(uid)
         self.ledger.release(uid)
         due = self._expires_at(stack)
-        if stalled and stalled.reason in LOST and stack.spec.on_expiry == "Delete":
+        refused = REQUEST in stack.metadata.annotations and stalled and stalled.reason != Reason.EXPIRED
+        if stalled and (stalled.reason in LOST or refused) and stack.spec.on_expiry == "Delete":
             sweep = timedelta(seconds=self._settings.stack_scheduler_interval)
             due = min(due, stalled.last_transition_time + sweep)
             if datetime.now(UTC) >= due:
@@ -237,8 +269,27 @@ class StackReconciler:
             self._stacks.put(await self._cluster.patch_status(STACK, stack.metadata, removed | after))
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the API server says to a child for good becomes the Stack's refusal."""
+    try:
+        yield
+    except tuple(error for error, _ in CHILD_REFUSALS) as error:
+        reason = next(reason for kind, reason in CHILD_REFUSALS if isinstance(error, kind))
+        raise Refusal(reason, str(error)) from error
+
+
+def _pod_name(stack: Stack) -> str:
+    spec = stack.spec
+    return stack_pod_name(spec.user_id, spec.problem_id, stack.metadata.uid, spec.template)
+
+
 def _finished(stack: Stack) -> bool:
     """It was refused, lost a part, or its time is over; and nobody has changed the spec since."""
-    status = stack.status
-    current = status.observed_generation == stack.metadata.generation
-    return current and status.stalled is not None and status.stalled.reason not in ENDED_POD
+    stalled = stack.status.stalled
+    return _observed(stack) and stalled is not None and stalled.reason not in ENDED_POD
+
+
+def _observed(stack: Stack) -> bool:
+    """Whether the status speaks of the spec as it is now."""
+    return stack.status.observed_generation == stack.metadata.generation

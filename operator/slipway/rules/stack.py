@@ -46,8 +46,8 @@ def allocatable(nodes: Iterable[Mapping[str, Any]]) -> Capacity:
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
         tainted = any(t["effect"] != "PreferNoSchedule" for t in spec.get("taints", []))  # stacks tolerate nothing
         if ready and not tainted and not spec.get("unschedulable"):
-            given = node["status"]["allocatable"]
-            total += Capacity(cpu_milli(given["cpu"]), memory_bytes(given["memory"]))
+            given = node["status"].get("allocatable", {})
+            total += Capacity(cpu_milli(given.get("cpu", "0")), memory_bytes(given.get("memory", "0")))
     return total
 
 
