@@ -26,7 +26,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if problem is None:
             log.exception("%s %s failed", request.method, request.path)
             problem = problems.Problem(500, "internal server error")
-        return problems.response(request.path, problem)
+        answer = problems.response(request.path, problem)
+        if problem.status_code in (408, 413):
+            answer.force_close()  # the rest of the body is not waited for
+        return answer
 
 
 def is_loopback(host: str) -> bool:

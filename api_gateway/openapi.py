@@ -28,7 +28,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             "title": "Slipway",
             "version": version("slipway"),
             "description": "Builds and launches workloads on Kubernetes. "
-            "Every task, build, execution and stack is a custom resource, which kubectl sees as well.",
+            "Every stack is a custom resource, which kubectl sees as well.",
         },
         "paths": paths,
         "components": {

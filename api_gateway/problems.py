@@ -130,6 +130,7 @@ def to_problem(error: Exception) -> Problem | None:
 
 _MESSAGES = {
     404: "no such path",
+    408: "the request body did not come in time",
     405: "this path does not take that method",
     413: "the request body is too large",
 }

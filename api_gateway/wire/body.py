@@ -1,5 +1,6 @@
 """Request bodies: strict JSON into a model, or an error that names the field."""
 
+import asyncio
 import json
 from typing import Any, TypeVar
 
@@ -7,6 +8,9 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from slipway.errors import InvalidInput
+
+BODY_SECONDS = 30.0
+"""How long a client may take to send a body."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -21,19 +25,39 @@ async def read(request: web.Request, model: type[M]) -> M:
     """The body as `model`. Raises InvalidInput, and HTTPRequestEntityTooLarge beyond the app's bound."""
     if request.content_type != "application/json":
         raise InvalidInput("Content-Type", "must be application/json")
+    text = await _text(request)
     try:
-        raw = await request.read()
-    except web.RequestPayloadError as error:
-        raise InvalidInput("body", "cannot be decoded as its Content-Encoding says") from error
-    try:
-        data = json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_int)
+    except RecursionError as error:
+        raise InvalidInput("body", "is nested too deeply") from error
+    except ValueError as error:
         raise InvalidInput("body", f"must be JSON: {error}") from error
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InvalidInput(_path(first["loc"]), _expected(first["type"], first["msg"])) from error
+
+
+async def _text(request: web.Request) -> str:
+    """The whole body, if it comes in time and is not too long."""
+    if (request.content_length or 0) > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, request.content_length or 0)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return (await request.read()).decode()
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput("body", "must be UTF-8") from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise InvalidInput("body", "ended early, or is not encoded as its Content-Encoding says") from error
+
+
+def _int(digits: str) -> int:
+    if len(digits) > 4000:  # Python refuses to read more, in words of its own
+        raise ValueError("a number is too long")
+    return int(digits)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -61,6 +85,8 @@ def _shown(key: str) -> str:
 
 def _expected(type_: str, message: str) -> str:
     match type_:
+        case "model_type":
+            return "must be a JSON object"
         case "missing":
             return "field required"
         case "extra_forbidden":

@@ -112,7 +112,7 @@ class Cluster:
                         raise _error(event["object"].get("code", 500), event["object"])
                     yield event["type"], event["object"]
         except (*_TROUBLE, KeyError, TypeError) as error:  # or a line that is no event
-            raise errors.Unavailable(f"the watch of {kind.plural} broke: {error!r}") from error
+            raise errors.Unavailable(f"the watch of {kind.plural} broke ({type(error).__name__})") from error
 
     async def create(self, kind: Kind, body: Object, namespace: str = "") -> Object:
         """Create, or raise AlreadyExists."""
@@ -146,17 +146,28 @@ class Cluster:
         body: Object | None = None,
         content_type: str = JSON,
     ) -> Object:
+        try:
+            async with asyncio.timeout(self._timeout.total):
+                return await self._try(method, path, query, body, content_type)
+        except TimeoutError as error:
+            raise errors.Unavailable("the API server does not answer in time") from error
+
+    async def _try(
+        self, method: str, path: str, query: Mapping[str, str], body: Object | None, content_type: str
+    ) -> Object:
         for delay in (*RETRY_DELAYS, None):
             try:
                 async with await self._send(method, path, query, body, content_type, self._timeout) as response:
                     answer: Object = json.loads(await response.read())
                     return answer
-            except _TROUBLE as error:
-                unseen = isinstance(error, aiohttp.ClientConnectorError)
-                failure = errors.Unavailable(f"the API server cannot be reached: {error!r}")
             except errors.Unavailable as error:
                 unseen = isinstance(error, errors.Throttled)
                 failure = error
+            except TimeoutError:
+                raise
+            except _TROUBLE as error:
+                unseen = isinstance(error, aiohttp.ClientConnectorError)
+                failure = errors.Unavailable(f"the API server cannot be reached ({type(error).__name__})")
             if delay is None or (method == "POST" and not unseen):
                 raise failure
             await asyncio.sleep(delay)

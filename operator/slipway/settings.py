@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     ] = None
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     workers: Annotated[int, Field(description="Resources of one kind reconciled at once", ge=1, le=256)] = 16
-    request_timeout: Annotated[Duration, Field(description="Of one call to the API server")] = 10.0
+    request_timeout: Annotated[Duration, Field(description="Of one call to the API server, with all its tries")] = 10.0
 
     stack_namespace: Annotated[str, Field(alias="STACK_NAMESPACE", description="Where Stacks and their pods live")] = (
         "stacks"

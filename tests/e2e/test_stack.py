@@ -58,7 +58,9 @@ def test_the_running_pod_is_hardened(product: Product, users: Iterator[int]) -> 
         "capabilities": {"drop": ["ALL"]},
         "privileged": False,
     }
-    assert container["resources"]["requests"] == container["resources"]["limits"]
+    requests, limits = (container["resources"][part] for part in ("requests", "limits"))
+    assert {k: requests[k] for k in ("cpu", "memory")} == {k: limits[k] for k in ("cpu", "memory")}
+    assert limits["ephemeral-storage"] == "1Gi"
     assert pod["status"]["qosClass"] == "Guaranteed"
     shown = yaml.safe_load(made["pod_spec"])["spec"]["containers"][0]
     assert shown["securityContext"] == container["securityContext"]

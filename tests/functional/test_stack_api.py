@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from api_gateway import problems
 from api_gateway.routes import stacks as routes
+from api_gateway.wire import body
 from slipway.api.kinds import STACK
 from slipway.api.meta import timestamp
-from slipway.api.stack import Reason
+from slipway.api.stack import ENDED_POD, LOST, Reason
 from tests.functional.conftest import StartGateway
 from tests.support import api_answers
 from tests.support.bad_pods import BAD_PODS, BadPod
@@ -428,7 +428,52 @@ async def test_a_user_that_cannot_be(gateway: Gateway, user: str) -> None:
 
 
 def test_the_table_of_reasons_is_whole() -> None:
-    """Every reason that ends in Stalled has a documented code; the rest of REFUSED above is the test of it."""
-    over = set(Reason) - {Reason.RUNNING, Reason.SCHEDULING, Reason.STARTING}
-    assert {problems.refused(r, "").status_code for r in over} <= {400, 409, 503}
-    assert all(problems.refused(r, "").status_code == code for r, code in REFUSED.items())
+    """A new reason must be given a code on purpose."""
+    never_refused = {r for r in Reason if r in {*LOST, *ENDED_POD}} | {
+        Reason.RUNNING,
+        Reason.SCHEDULING,
+        Reason.STARTING,
+        Reason.EXPIRED,
+    }
+    assert REFUSED.keys() | never_refused == set(Reason)
+
+
+async def test_a_body_that_does_not_come(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.05)
+    answer = await half_sent(gateway, length=100)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert answer.endswith(b'{"error":"the request body did not come in time"}')
+
+
+async def test_a_body_that_says_it_is_too_long_is_not_waited_for(gateway: Gateway) -> None:
+    assert (await half_sent(gateway, length=999_999_999)).startswith(b"HTTP/1.1 413")
+
+
+async def half_sent(gateway: Gateway, length: int) -> bytes:
+    """The answer to a POST whose body does not come."""
+    reader, writer = await asyncio.open_connection(gateway.client.host, gateway.client.port)
+    head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{"
+    writer.write(f"POST /stacks HTTP/1.1\r\n{head}".encode())
+    try:
+        async with asyncio.timeout(2):
+            return await reader.readuntil(b"}")
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_template_of_any_depth_is_shown(gateway: Gateway, api: FakeApi) -> None:
+    deep: Any = {}
+    for _ in range(400):
+        deep = {"deeper": deep}
+    api.put(STACK, refused(Reason.POD_SPEC_INVALID)(a_stack(template=deep)))
+    (seen,) = await listed(gateway, 1)
+    assert seen["pod_spec"].count("deeper") == 400
+
+
+async def test_a_verdict_is_told_even_if_the_undoing_must_wait(gateway: Gateway, api: FakeApi) -> None:
+    api.refuse("delete", STACK, api_answers.INTERNAL, times=5)
+    answer_with(api, refused(Reason.USER_LIMIT_REACHED))
+    code, _ = await gateway.call("POST", "/stacks", ask())
+    assert code == 503
+    await until(lambda: not api.names(STACK), seconds=10)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
+from slipway.api.meta import REQUEST
 from slipway.api.stack import Reason
 from tests.functional.test_stack_operator import children, image, reason, reasons, settings
 from tests.support import api_answers
@@ -13,6 +14,7 @@ from tests.support.bad_pods import BAD_PODS, BadPod
 from tests.support.fake_api import FakeApi
 from tests.support.objects import a_node, a_service, a_stack, controller_of
 from tests.support.operator import Clock, Operator
+from tests.support.pods import TARGET_PORT
 from tests.support.until import until
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -70,12 +72,7 @@ async def test_the_api_server_forbids_the_pod(api: FakeApi, answer: Answer, expe
 @pytest.mark.parametrize("kind", [SERVICE, NETWORK_POLICY], ids=lambda kind: kind.plural)
 async def test_a_quota_may_count_other_children_too(api: FakeApi, kind: Kind) -> None:
     api.refuse("create", kind, api_answers.SERVICE_QUOTA)
-    async with Operator(api, settings(), sweep=0.005) as operator:
-        api.put(STACK, a_stack())
-        await until(lambda: reason(api, type_="Stalled") == Reason.RESOURCE_QUOTA_EXCEEDED)
-        await until(lambda: children(api) == 0)  # what was under way when it was refused
-        await operator.settled()
-        assert children(api) == 0
+    assert await refused(api) == Reason.RESOURCE_QUOTA_EXCEEDED
 
 
 async def test_the_user_limit(api: FakeApi) -> None:
@@ -185,3 +182,74 @@ async def test_whoever_reads_the_reason_may_count_on_it(api: FakeApi) -> None:
     assert not any(e.kind in (SERVICE, NETWORK_POLICY) for e in api.events[stalled:])
     assert (SERVICE, "DELETED") in order
     assert reasons(api) == [Reason.RESOURCE_QUOTA_EXCEEDED]
+
+
+async def test_a_port_range_that_the_cluster_does_not_have(api: FakeApi) -> None:
+    api.refuse("create", SERVICE, api_answers.PORT_OUT_OF_RANGE)
+    assert await refused(api) == Reason.NODE_PORTS_EXHAUSTED
+    assert "not in the valid range" in api.the(STACK)["status"]["conditions"][0]["message"]
+
+
+async def test_what_was_refused_over_rest_does_not_stay(api: FakeApi, clock: Clock) -> None:
+    """The gateway removes it; where it died before it could, the sweep does."""
+    asked = a_stack(template=BAD_PODS[0].template)
+    asked["metadata"]["annotations"] = {REQUEST: "x"}
+    async with Operator(api, settings(stack_scheduler_interval=10)) as operator:
+        api.put(STACK, asked)
+        await operator.settled()
+        assert reason(api, type_="Stalled") == Reason.POD_SPEC_INVALID
+        clock.advance(10)
+        await operator.settled()
+        assert not api.names(STACK)
+
+
+async def test_a_new_template_fits_where_the_old_one_did(api: FakeApi) -> None:
+    """A quota with room for one pod: the old one makes way first."""
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(template=image("1")))
+        await operator.settled()
+        (first,) = api.names(POD)
+        api.graceful = True
+        api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(template=image("2")))
+        await operator.settled()
+        assert api.names(POD) == [first]
+        api.finish(POD, first)
+        await operator.settled()
+        assert len(api.names(POD)) == 1
+        assert api.names(POD) != [first]
+
+
+async def test_limits_that_were_lowered_end_nothing_that_runs(api: FakeApi) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+    async with Operator(api, settings(stack_max_cpu=1)) as operator:
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+        api.put(STACK, a_stack(2, 2))
+        await operator.settled()
+        assert reason(api, "stack-2-2") == Reason.POD_SPEC_INVALID
+
+
+async def test_an_odd_service_does_not_keep_the_operator_from_starting(api: FakeApi) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+    port = {"name": "target", "protocol": "TCP", "port": TARGET_PORT, "targetPort": TARGET_PORT}
+    api.edit(SERVICE, "stack-1-2", lambda s: s["spec"].update(type="ClusterIP", ports=[port]))
+    async with Operator(api, settings()) as operator:
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+        assert api.the(SERVICE)["spec"]["type"] == "NodePort"
+
+
+async def test_a_pod_without_our_labels_is_not_left_running(api: FakeApi) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(onExpiry="Keep"))
+        await operator.settled()
+        (pod,) = api.names(POD)
+        api.edit(POD, pod, lambda p: p["metadata"].update(labels={}))
+    async with Operator(api, settings()) as operator:
+        await operator.settled()
+        assert reason(api, type_="Stalled") == Reason.POD_DELETED
+        assert not api.names(POD)

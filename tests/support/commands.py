@@ -73,8 +73,12 @@ def leave_running(product: Product) -> str:
 
 
 def status(product: Product) -> int:
-    print("Slipway", f"up, {product.gateway}" if product.running() else "not up")
-    return 0 if product.running() else 3
+    cluster = product.cluster.status()
+    ready = text(f"{product.gateway}/readyz") is not None if product.running() else False
+    print(f"cluster   {cluster.kind}, {'up' if cluster.up else 'not up'}")
+    print(f"operator  {'runs' if product.running() else 'does not run'}")
+    print(f"gateway   {product.gateway}, ready" if ready else "gateway   not ready")
+    return 0 if cluster.up and ready else 3
 
 
 def down(product: Product) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from tests.testbed.paths import REPO
 
 EXAMPLES = sorted((REPO / "examples").glob("[0-9]*"))
 SECONDS = 180
-ECHO = "exec 2>&1; PS4=$'\\n$ '; set -x\n"  # each command before its output
 
 
 def script(example: Path) -> str:
@@ -20,10 +20,13 @@ def script(example: Path) -> str:
 
 def run(example: Path, env_file: Path, *, echo: bool = False) -> subprocess.CompletedProcess[str]:
     """Run an example; echo: show each command and its output as it goes, instead of returning it."""
-    prelude = f"set -euo pipefail; source '{env_file}'; " + (ECHO if echo else "\n")
+    commands = script(example)
+    if echo:
+        commands = re.sub(r"((?:^.*[|\\]\n)*^.+\n)", _shown, commands, flags=re.MULTILINE)
+    prelude = f"set -euo pipefail; source '{env_file}'\n"
     output = None if echo else subprocess.PIPE
     return subprocess.run(
-        ["bash", "-c", prelude + script(example)],
+        ["bash", "-c", prelude + commands],
         cwd=REPO,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -32,3 +35,8 @@ def run(example: Path, env_file: Path, *, echo: bool = False) -> subprocess.Comp
         check=False,
         env=os.environ.copy(),
     )
+
+
+def _shown(command: re.Match[str]) -> str:
+    """Print a command, with its continued lines, before it runs."""
+    return f"printf '\\n$ %s' {shlex.quote(command[0])}\n{command[0]}"

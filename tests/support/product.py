@@ -68,7 +68,10 @@ class Product:
         """End both processes; what they made in the cluster stays."""
         for name in ("gateway", "operator"):
             self.stop(name)
-        self.env_file.unlink(missing_ok=True)
+        for path in (self.env_file, self.home / "ports.json", *self.home.glob("slipway-*.kubeconfig")):
+            path.unlink(missing_ok=True)
+        for folder in ("processes", "logs"):
+            shutil.rmtree(self.home / folder, ignore_errors=True)
 
     def running(self) -> bool:
         return all(processes.alive(self.record(name)) for name in ("operator", "gateway"))
@@ -151,9 +154,8 @@ class Product:
             "SLIPWAY_NODE": self.cluster.node_address,
         }
         lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
-        if not shutil.which("kubectl"):
-            folder = Path(self.cluster.kubectl_program()).parent
-            lines.append(f'export PATH="$PATH:"{shlex.quote(str(folder))}')
+        folders = (Path(program).absolute().parent for program in (sys.executable, self.cluster.kubectl_program()))
+        lines += [f'export PATH="$PATH:"{shlex.quote(str(folder))}' for folder in folders]
         write_whole(self.env_file, "\n".join(lines) + "\n")
 
 

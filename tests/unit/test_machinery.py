@@ -429,3 +429,18 @@ def test_covers_the_spec(spec: Any, expected: bool) -> None:
 )
 def test_covers_our_labels(labels: Any, expected: bool) -> None:
     assert covers(OURS | {"metadata": {"name": "a", **labels}}, OURS) is expected
+
+
+async def test_backing_off_has_no_end() -> None:
+    queue = WorkQueue(1)
+    queue._failures["a"] = 5000
+    queue._back_off("a", Unavailable("away"))
+    assert queue._failures["a"] == 5001
+
+
+async def test_deadlines_that_were_dropped_take_no_room() -> None:
+    deadlines = Deadlines(lambda _: None)
+    for number in range(1000):
+        deadlines.set(str(number), datetime(2100, 1, 1, tzinfo=UTC))
+        deadlines.drop(str(number))
+    assert len(deadlines._heap) < 100

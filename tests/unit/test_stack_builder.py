@@ -81,7 +81,11 @@ def check_hardened(pod: dict[str, Any]) -> None:
             "privileged": False,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert container["resources"]["limits"] == container["resources"]["requests"]
+        requests, limits = (container["resources"][part] for part in ("requests", "limits"))
+        assert {k: v for k, v in limits.items() if k != "ephemeral-storage"} == {
+            k: v for k, v in requests.items() if k != "ephemeral-storage"
+        }
+        assert "ephemeral-storage" in limits
     forbidden = {"hostNetwork", "hostPID", "hostIPC", "nodeName", "serviceAccountName", "serviceAccount", "hostUsers"}
     assert not forbidden & spec.keys()
     owned = {"app.kubernetes.io/name": "stack", "app.kubernetes.io/managed-by": "slipway"}

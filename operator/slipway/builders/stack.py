@@ -10,6 +10,7 @@ from slipway.builders import meta
 from slipway.rules.names import stack_name, stack_pod_name
 from slipway.rules.pod_spec import SanitizedPod
 
+DISK = "1Gi"  # what a container may write where its spec states no limit: a full node is everyone's loss
 GRACE_SECONDS = 5  # a challenge has nothing to save; its CPU and memory are soon free for the next player
 
 # The image's own user and file system stay: challenges come as they are, and often run as root.
@@ -52,8 +53,17 @@ def build_pod(stack: Stack, pod: SanitizedPod) -> Object:
     }
     for group in ("initContainers", "containers"):
         if group in pod.spec:
-            manifest["spec"][group] = [c | {"securityContext": CONTAINER_SECURITY} for c in pod.spec[group]]
+            manifest["spec"][group] = [_hardened(container) for container in pod.spec[group]]
     return manifest
+
+
+def _hardened(container: Object) -> Object:
+    given = container["resources"]
+    resources = {
+        "requests": {"ephemeral-storage": "0"} | given["requests"],
+        "limits": {"ephemeral-storage": DISK} | given["limits"],
+    }
+    return container | {"resources": resources, "securityContext": CONTAINER_SECURITY}
 
 
 def build_service(stack: Stack, node_port: int) -> Object:

@@ -54,7 +54,7 @@ def _pod_state(pod: Object) -> tuple[str, str]:
     if status.get("phase") in ("Succeeded", "Failed"):
         return _ended_state(status)
     if found.get("Ready", {}).get("status") == "True":
-        return Reason.RUNNING, "the pod is ready and answers on its node port"
+        return Reason.RUNNING, "the pod is ready"
     if not pod["spec"].get("nodeName"):
         return Reason.SCHEDULING, found.get("PodScheduled", {}).get("message", "waiting for a node")
     for container in _containers(status):

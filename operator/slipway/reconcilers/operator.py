@@ -28,6 +28,7 @@ async def run(settings: Settings, liveness: str | None) -> None:
         ]
         for controller in controllers:
             await controller.start()
+        log.info("reconciling in namespace %s", namespace)
         work = [asyncio.create_task(controller.run()) for controller in controllers]
         watches = asyncio.create_task(
             kopf.operator(

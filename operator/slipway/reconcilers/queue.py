@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from random import uniform
 
-from slipway.errors import ApiError, Conflict
+from slipway.errors import ApiError, Conflict, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class WorkQueue:
         count = self._failures[key] = self._failures.get(key, 0) + 1
         delay = min(FIRST_DELAY * 2 ** min(count - 1, 16), LONGEST_DELAY) * uniform(0.8, 1.2)  # noqa: S311 - jitter is no secret
         match error:
-            case Conflict():  # we acted on an old view; the watch is about to bring the new one
+            case Conflict() | NotFound():  # we acted on an old view; the watch is about to bring the new one
                 log.debug("%s changed meanwhile, again in %.1f s", key, delay)
             case ApiError():
                 log.warning("cannot reconcile %s, again in %.1f s: %s", key, delay, error)

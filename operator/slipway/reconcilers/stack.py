@@ -229,6 +229,7 @@ class StackReconciler:
 
     async def _expire(self, stack: Stack) -> None:
         if stack.spec.on_expiry == "Delete":
+            log.info("stack %s: its time is over, deleting it", stack.metadata.name)
             await self._cluster.delete(STACK, stack.metadata)
         elif _finished(stack):
             await self._children.removed(stack.metadata.uid)
@@ -265,6 +266,8 @@ class StackReconciler:
     async def _write_status(self, stack: Stack, status: StackStatus) -> None:
         before, after = stack.status.to_object(), status.to_object()
         if before != after:
+            ready = status.condition("Ready")
+            log.info("stack %s: %s", stack.metadata.name, f"{ready.reason}: {ready.message}" if ready else "no status")
             removed: Object = dict.fromkeys(before.keys() - after.keys())
             self._stacks.put(await self._cluster.patch_status(STACK, stack.metadata, removed | after))
 

@@ -9,13 +9,6 @@ MAX_SECONDS: Final = 2**63 // 10**9
 
 _MAX_LENGTH: Final = 64
 _UNITS: Final = {"h": Fraction(3600), "m": Fraction(60), "s": Fraction(1), "ms": Fraction(1, 1000)}
-_NUMBER = r"[0-9]+(\.[0-9]+)?"
-_NOT_ZERO = r"([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)"
-_UNIT = r"(h|ms|m|s)"
-
-DURATION_PATTERN: Final = f"^({_NUMBER}{_UNIT})*{_NOT_ZERO}{_UNIT}({_NUMBER}{_UNIT})*$"
-"""For a CRD's `pattern` (RE2): one or more numbers with units, one of them not zero. Give it a maxLength."""
-
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s)")
 
 
