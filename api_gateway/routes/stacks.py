@@ -111,12 +111,11 @@ def _found(request: web.Request) -> Object:
 
 def _view(request: web.Request, resource: Object) -> bytes:
     """The stack's JSON. To write a pod as YAML takes long: it is done once for each version."""
-    limits = request.app[SETTINGS].pod_limits
+    return request.app[STACKS].rendered(resource, _render)
 
-    def render(fresh: Object) -> bytes:
-        return wire.view(Stack.model_validate(fresh), limits).model_dump_json().encode()
 
-    return request.app[STACKS].rendered(resource, render)
+def _render(resource: Object) -> bytes:
+    return wire.view(Stack.model_validate(resource)).model_dump_json().encode()
 
 
 def _listing(request: web.Request, resources: Iterable[Object]) -> web.Response:

@@ -15,7 +15,7 @@ from slipway.api.stack import Identifier, Reason, Stack
 from slipway.builders.stack import build_pod
 from slipway.errors import InvalidInput
 from slipway.rules.names import stack_name
-from slipway.rules.pod_spec import PodLimits, SanitizedPod, sanitize
+from slipway.rules.pod_spec import NO_LIMITS, PodLimits, SanitizedPod, sanitize
 from slipway.rules.pod_yaml import parse_pod
 
 State = Literal["creating", "running", "stopped", "failed", "node_deleted"]
@@ -127,7 +127,7 @@ class Stats(BaseModel):
     reserved_memory_bytes: int
 
 
-def view(stack: Stack, limits: PodLimits) -> StackView:
+def view(stack: Stack) -> StackView:
     status, requested = stack.status, stack.status.requested
     created = stack.metadata.creation_timestamp
     if created is None:
@@ -139,7 +139,7 @@ def view(stack: Stack, limits: PodLimits) -> StackView:
         pod_id=status.pod_name,
         namespace=stack.metadata.namespace,
         node_id=status.node_name,
-        pod_spec=_pod_spec(stack, limits),
+        pod_spec=_pod_spec(stack),
         target_port=stack.spec.target_port,
         node_port=status.node_port,
         service_name=status.service_name,
@@ -196,10 +196,10 @@ def _updated(stack: Stack, created: datetime) -> datetime:
     return max([created, *(c.last_transition_time for c in stack.status.conditions)])
 
 
-def _pod_spec(stack: Stack, limits: PodLimits) -> str:
+def _pod_spec(stack: Stack) -> str:
     """The pod that runs, but for what ties it to its owner; of a refused Stack, what was asked for."""
     try:
-        pod = build_pod(stack, sanitize(stack.spec.template, stack.spec.target_port, limits))
+        pod = build_pod(stack, sanitize(stack.spec.template, stack.spec.target_port, NO_LIMITS))
     except InvalidInput:
         return json.dumps(stack.spec.template)  # YAML as well; and it may be deeper than the YAML writer can go
     del pod["metadata"]["ownerReferences"]

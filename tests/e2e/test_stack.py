@@ -299,6 +299,19 @@ def test_no_node_in_time_is_503_and_undone(product: Product, users: Iterator[int
     _nothing_left(product, user)
 
 
+def test_a_template_of_any_depth_is_judged(product: Product, users: Iterator[int]) -> None:
+    text = json.dumps(stacks.resource(next(users), name="deep", template={"spec": "DEEP"}))
+    deep_text = '{"a":' * 2000 + "{}" + "}" * 2000
+    product.cluster.kubectl("create", "-f", "-", input=text.replace('"DEEP"', deep_text))
+    wait = ("wait", "-n", NAMESPACE, "stack/deep", "--for=condition=Stalled", "--timeout=60s")
+    product.cluster.kubectl(*wait)
+    why = ("get", "stack", "-n", NAMESPACE, "deep", "-o", "jsonpath={.status.conditions[0].reason}")
+    assert product.cluster.kubectl(*why) == "PodSpecInvalid"
+    assert rest("GET", f"{product.gateway}/stacks")[0] == 200
+    code, made = stacks.post(product, stacks.request(next(users)))  # and nobody else is the worse for it
+    assert code == 201, made
+
+
 def test_limit_range_is_400(product: Product, users: Iterator[int]) -> None:
     user = next(users)
     limits = {"limits": [{"type": "Container", "max": {"memory": "8Mi"}}]}
@@ -370,11 +383,25 @@ def _nothing_left(product: Product, user: int) -> None:
     )
 
 
+def _forbidden(cluster: Cluster) -> bool:
+    """Whether a pod or a node port Service like a Stack's would be refused now."""
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "namespace": NAMESPACE}, **stacks.pod()}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": pod["metadata"]}
+    service["spec"] = {"type": "NodePort", "ports": [{"port": stacks.PORT}]}
+    items = json.dumps({"apiVersion": "v1", "kind": "List", "items": [pod, service]})
+    try:
+        cluster.kubectl("create", "--dry-run=server", "-f", "-", input=items)
+    except subprocess.CalledProcessError as error:
+        return "is forbidden" in error.stderr
+    return False
+
+
 def _with(product: Product, kind: str, spec: stacks.Json, check: Callable[[], None]) -> None:
     """Run `check` while an object of the namespace is there."""
     body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "e2e", "namespace": NAMESPACE}, "spec": spec}
     product.cluster.kubectl("create", "-f", "-", input=json.dumps(body))
     try:
+        eventually(lambda: _forbidden(product.cluster))  # admission has heard of it
         check()
     finally:
         product.cluster.kubectl("delete", kind.lower(), "-n", NAMESPACE, "e2e")

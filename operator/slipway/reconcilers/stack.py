@@ -31,14 +31,12 @@ from slipway.reconcilers.deadlines import Deadlines
 from slipway.reconcilers.ledger import Claim, Ledger
 from slipway.rules import stack as rules
 from slipway.rules.names import stack_name, stack_pod_name
-from slipway.rules.pod_spec import PodLimits, SanitizedPod, sanitize
-from slipway.rules.quantities import MAX_VALUE
+from slipway.rules.pod_spec import NO_LIMITS, SanitizedPod, sanitize
 from slipway.rules.stack import Capacity, Refusal
 from slipway.settings import Settings
 
 log = logging.getLogger(__name__)
 
-NO_LIMITS = PodLimits(MAX_VALUE, MAX_VALUE)
 PORT_TRIES = 20  # ports of strangers tried in one go before the queue backs off
 
 CHILD_REFUSALS: tuple[tuple[type[ApiError], Reason], ...] = (

@@ -9,7 +9,7 @@ from slipway.errors import InvalidInput
 from slipway.rules.checks import child
 from slipway.rules.pod_fields import POD_TEMPLATE
 from slipway.rules.pod_resources import MAX_SCRATCH_BYTES, effective_request
-from slipway.rules.quantities import format_cpu, format_memory
+from slipway.rules.quantities import MAX_VALUE, format_cpu, format_memory
 
 MAX_POD_BYTES: Final = 128 * 1024
 """Of the sanitized pod as JSON, well below what the API server stores of one object."""
@@ -21,6 +21,10 @@ class PodLimits:
 
     cpu_milli: int
     memory_bytes: int
+
+
+NO_LIMITS = PodLimits(MAX_VALUE, MAX_VALUE)
+"""For a pod that was judged before, under limits that may have been others."""
 
 
 @dataclass(frozen=True)
