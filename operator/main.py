@@ -5,6 +5,7 @@ import argparse
 import uvloop
 
 from slipway import log
+from slipway.errors import ApiError
 from slipway.reconcilers.operator import run
 from slipway.settings import load
 
@@ -17,7 +18,10 @@ def main() -> None:
     liveness = parser.parse_args().liveness
     settings = load()
     log.configure(settings.log_level)
-    uvloop.run(run(settings, liveness))
+    try:
+        uvloop.run(run(settings, liveness))
+    except ApiError as error:  # what fails later is tried again
+        raise SystemExit(f"the operator cannot start: {error}") from error
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def state(stack: Stack) -> State:
     return STATES.get(ready.reason, "failed") if ready else "creating"
 
 
-class _Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+class _Plain(yaml.CSafeDumper):
     """Writes parts that are equal in full, with no aliases: what we answer is what we would accept."""
 
     def ignore_aliases(self, _: object) -> bool:

@@ -15,8 +15,6 @@ from tests.support.fake_api import Event, FakeApi
 from tests.support.objects import with_condition
 from tests.support.pods import TARGET_PORT, good_template, pod_yaml
 
-LOCAL = {"Host": "127.0.0.1:8080"}
-
 
 @dataclass(frozen=True)
 class Gateway:

@@ -27,7 +27,6 @@ NAMES = (
     "kubernetes",
     *(f"kubernetes.default{end}" for end in ("", ".svc", ".svc.cluster.local")),
 )
-KUBECONFIGS = ("kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 
 
 def ensure_pki(paths: Paths, plan: Plan) -> None:

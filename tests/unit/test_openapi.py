@@ -94,7 +94,7 @@ def test_a_key_is_asked_for_where_it_is_needed(operation: Operation) -> None:
     assert schemes <= DOCUMENT["components"]["securitySchemes"].keys()
 
 
-def test_the_routes_of_the_seed() -> None:
+def test_the_documented_routes() -> None:
     assert {(o.method, o.path, o.status) for o in OPERATIONS} >= {
         ("GET", "/healthz", 200),
         ("POST", "/stacks", 201),

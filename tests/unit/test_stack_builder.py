@@ -24,17 +24,17 @@ from tests.support.pods import APP, TARGET_PORT, change, good_container, good_te
 PORT = 30123
 LARGEST = 2**53 - 1
 
-WORK = {"name": "work", "mountPath": "/work"}
+WORK = {"name": "work", "mountPath": "/prep"}
 RICH = good_template(
     {
         "metadata.labels": {"team": "red", "app.kubernetes.io/component": "web"},
         "metadata.annotations": {"note": "for the players"},
         "spec.initContainers": [
-            good_container("prepare", command=["cp", "/flag", "/work"], volumeMounts=[WORK]),
+            good_container("prepare", command=["cp", "/flag", "/prep"], volumeMounts=[WORK]),
             good_container("proxy", restartPolicy="Always"),
         ],
         "spec.containers[1]": good_container("db", env=[{"name": "MODE", "value": ""}]),
-        f"{APP}.env": [{"name": "FLAG_PATH", "value": "/work/flag"}],
+        f"{APP}.env": [{"name": "FLAG_PATH", "value": "/prep/flag"}],
         f"{APP}.volumeMounts": [WORK | {"readOnly": True}],
         f"{APP}.readinessProbe": {"httpGet": {"path": "/", "port": TARGET_PORT}, "periodSeconds": 2},
         "spec.volumes": [{"name": "work", "emptyDir": {"sizeLimit": "16Mi"}}],
