@@ -86,6 +86,8 @@ def _kopf_settings(controllers: list[Controller]) -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # CRDs and namespaces do not come and go under us: no right to watch them
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = kopf.StatusProgressStorage()
+    # By default kopf gives a watch up after a minute without the API server, and waits up to 21 s between two tries.
+    settings.networking.error_backoffs = (1, 1, 2, 3, *[5] * 1000)
     settings.queueing.idle_timeout = 0.5  # seconds; kopf keeps a task for each object for that long, 5 by default
     for controller in controllers:
         for kind in controller.kinds:
