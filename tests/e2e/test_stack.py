@@ -248,6 +248,22 @@ def test_a_changed_template_replaces_the_pod_and_keeps_the_port(product: Product
     assert after["podName"] != before["podName"]
 
 
+def test_a_bad_edit_changes_nothing_of_what_runs(product: Product, users: Iterator[int]) -> None:
+    user = next(users)
+    stacks.create(product.cluster, stacks.resource(user, name="typo"))
+    before = stacks.wait_for(product.cluster, "typo", "Ready")["status"]
+    edit = ("patch", "stack", "-n", NAMESPACE, "typo", "--type=merge", "-p")
+    product.cluster.kubectl(*edit, '{"spec":{"template":{"spec":{"hostNetwork":true}}}}')
+    stack = stacks.wait_for(product.cluster, "typo", "Stalled")
+    assert stacks.reason(stack, "Stalled")[1] == "PodSpecInvalid"
+    assert stacks.reason(stack, "Ready")[:2] == ("True", "Running")
+    assert eventually(lambda: stacks.page(product, before["nodePort"])) == stacks.PAGE
+    product.cluster.kubectl(*edit, '{"spec":{"template":{"spec":{"hostNetwork":null}}}}')
+    eventually(lambda: [c["type"] for c in stacks.get(product.cluster, "typo")["status"]["conditions"]] == ["Ready"])
+    after = stacks.get(product.cluster, "typo")["status"]
+    assert (after["podName"], after["nodePort"]) == (before["podName"], before["nodePort"])
+
+
 @pytest.mark.parametrize(("kind", "field"), [("pod", "podName"), ("service", "serviceName")])
 def test_a_stack_that_lost_a_part_ends(product: Product, users: Iterator[int], kind: str, field: str) -> None:
     user = next(users)

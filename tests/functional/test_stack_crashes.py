@@ -93,7 +93,10 @@ SCENARIOS = [
     Scenario("revive", (make(ttl="1h", onExpiry="Keep"), later(3600), edit(ttl="2h")), writes=12),
     Scenario("template", (make(), edit(template=image("2"))), writes=7),
     Scenario("template-there-and-back", (make(), edit(template=image("2")), edit(template=image("1"))), writes=10),
-    Scenario("bad-template", (make(), edit(template=BAD_PODS[0].template)), writes=8),
+    Scenario("bad-template", (make(), edit(template=BAD_PODS[0].template)), writes=5),
+    Scenario(
+        "bad-template-and-back", (make(), edit(template=BAD_PODS[0].template), edit(template=image("1"))), writes=6
+    ),
     Scenario("refused-by-quota", (refuse_pods, make()), writes=5, again=2),
     Scenario("refused-new-template", (make(), refuse_pods, edit(template=image("2"))), writes=8, again=2),
     Scenario("not-scheduled", (no_room, make(), later(20), later(20)), writes=7, again=3),

@@ -93,6 +93,15 @@ async def test_no_room_in_the_cluster(api: FakeApi) -> None:
     assert await refused(api) == Reason.CLUSTER_SATURATED
 
 
+async def test_a_node_that_has_just_come_is_seen_before_a_refusal(api: FakeApi) -> None:
+    api.remove(NODE, "node-1")
+    async with Operator(api, settings()) as operator:
+        api.put(NODE, a_node())
+        api.put(STACK, a_stack())
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+
+
 async def test_no_free_port(api: FakeApi) -> None:
     api.put(SERVICE, a_service("other", 30000))
     assert await refused(api, stack_nodeport_min=30000, stack_nodeport_max=30000) == Reason.NODE_PORTS_EXHAUSTED
@@ -149,13 +158,38 @@ async def test_a_refused_stack_runs_when_its_template_is_mended(api: FakeApi) ->
         assert reason(api, type_="Stalled") is None
 
 
-async def test_a_running_stack_whose_template_turns_bad(api: FakeApi) -> None:
+async def test_a_bad_edit_changes_nothing_of_what_runs(api: FakeApi) -> None:
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(template=image("1")))
+        await operator.settled()
+        before, pods = api.the(STACK)["status"], api.names(POD)
+        api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(template=BAD_PODS[0].template))
+        await operator.settled()
+    async with Operator(api, settings()) as operator:  # nor does a restart
+        await operator.settled()
+        assert reason(api, type_="Stalled") == Reason.POD_SPEC_INVALID
+        assert reason(api) == Reason.RUNNING
+        assert operator.ledger._claims.keys() == {"uid-1-2"}
+        held = api.the(STACK)["status"]
+        assert held["observedGeneration"] == 2
+        assert {k: held[k] for k in ("podName", "nodePort")} == {k: before[k] for k in ("podName", "nodePort")}
+        api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(template=image("1")))
+        await operator.settled()
+        assert [c["type"] for c in api.the(STACK)["status"]["conditions"]] == ["Ready"]
+        assert api.names(POD) == pods
+        assert api.the(STACK)["status"]["nodePort"] == before["nodePort"]
+    assert api.write_counts()["create pods"] == 1
+
+
+async def test_a_bad_edit_of_what_then_loses_its_pod(api: FakeApi) -> None:
     async with Operator(api, settings()) as operator:
         api.put(STACK, a_stack())
         await operator.settled()
         api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(template=BAD_PODS[0].template))
         await operator.settled()
-        assert reason(api, type_="Stalled") == Reason.POD_SPEC_INVALID
+        api.remove(POD, api.names(POD)[0])
+        await operator.settled()
+        assert reason(api) == Reason.POD_SPEC_INVALID
         assert children(api) == 0
 
 

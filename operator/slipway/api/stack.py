@@ -135,3 +135,8 @@ class Stack(Resource):
 
     spec: StackSpec
     status: StackStatus = StackStatus()
+
+    @property
+    def observed(self) -> bool:
+        """Whether the status speaks of the spec as it is now."""
+        return self.status.observed_generation == self.metadata.generation

@@ -36,6 +36,21 @@ def observe(
     )
 
 
+def held(stack: Stack, pod: Object, reason: Reason, message: str, expires_at: datetime, now: datetime) -> StackStatus:
+    """Status of a Stack whose new spec was refused, while the pod of the one before goes on."""
+    state, text = _pod_state(pod)
+    ready = Observation("Ready", "True" if state == Reason.RUNNING else "False", state, text)
+    seen = [ready, Observation("Stalled", "True", reason, message)]
+    generation = stack.metadata.generation
+    return stack.status.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": conditions(stack.status, generation, seen, now),
+            "expires_at": expires_at,
+        }
+    )
+
+
 def over(stack: Stack, reason: Reason, message: str, expires_at: datetime, now: datetime) -> StackStatus:
     """Status of a Stack that was refused, lost a part, or whose time is over: it holds nothing any more."""
     seen = [Observation("Ready", "False", reason, message), Observation("Stalled", "True", reason, message)]

@@ -1,34 +1,25 @@
 """Stack: from the resource to its children and its status, again and again until they agree."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
 from slipway.api.meta import REQUEST, Object, ObjectMeta
-from slipway.api.stack import ENDED_POD, LOST, Reason, Requested, Stack, StackStatus
+from slipway.api.stack import LOST, Reason, Requested, Stack, StackStatus
 from slipway.builders import stack as builder
-from slipway.cache import ObjectCache, View, controller, owner_uid, pod_view, whole
+from slipway.cache import ObjectCache, View, owner_uid, pod_view, whole
 from slipway.cluster import Cluster
 from slipway.errors import (
-    AlreadyExists,
-    ApiError,
-    Conflict,
     InvalidInput,
-    LimitRangeExceeded,
     NotFound,
-    PortOutOfRange,
-    PortTaken,
-    QuotaExceeded,
-    Rejected,
-    Unavailable,
 )
 from slipway.observers import stack as observer
 from slipway.reconcilers.children import Children
 from slipway.reconcilers.deadlines import Deadlines
 from slipway.reconcilers.ledger import Claim, Ledger
+from slipway.reconcilers.stack_parts import StackParts
 from slipway.rules import stack as rules
 from slipway.rules.names import stack_name, stack_pod_name
 from slipway.rules.pod_spec import NO_LIMITS, SanitizedPod, sanitize
@@ -36,16 +27,6 @@ from slipway.rules.stack import Capacity, Refusal
 from slipway.settings import Settings
 
 log = logging.getLogger(__name__)
-
-PORT_TRIES = 20  # ports of strangers tried in one go before the queue backs off
-
-CHILD_REFUSALS: tuple[tuple[type[ApiError], Reason], ...] = (
-    (PortOutOfRange, Reason.NODE_PORTS_EXHAUSTED),
-    (LimitRangeExceeded, Reason.LIMIT_RANGE_EXCEEDED),
-    (QuotaExceeded, Reason.RESOURCE_QUOTA_EXCEEDED),
-    (Rejected, Reason.REJECTED),
-)
-"""What the API server may say to a child, for good; the first class that fits decides."""
 
 
 class StackReconciler:
@@ -65,6 +46,7 @@ class StackReconciler:
         self._children = children
         self._deadlines = deadlines
         self.ledger = Ledger(settings)
+        self._parts = StackParts(cluster, children, self.ledger)
 
     async def refresh(self) -> None:
         """Learn what the nodes have to give."""
@@ -84,8 +66,8 @@ class StackReconciler:
         service = self._children.find(SERVICE, stack.metadata.uid, name)
         port = service["spec"]["ports"][0].get("nodePort") if service else None  # none where someone edited its type
         if port and not _finished(stack):
-            pod = self._sanitized(stack)
-            self.ledger.take(stack, Capacity(pod.cpu_milli, pod.memory_bytes), port)
+            asked = stack.status.requested or self._sanitized(stack)
+            self.ledger.take(stack, Capacity(asked.cpu_milli, asked.memory_bytes), port)
 
     async def reconcile(self, uid: str) -> None:
         """One step for one Stack. Raises ApiError when it must be tried again."""
@@ -105,22 +87,21 @@ class StackReconciler:
             else:
                 await self._run(stack)
         except Refusal as refusal:
-            await self._end(stack, refusal.reason, str(refusal))
+            pod = self._children.find(POD, uid, stack.status.pod_name or "")
+            if pod and refusal.reason == Reason.POD_SPEC_INVALID:
+                await self._leave_alone(stack, pod, refusal)
+            else:
+                await self._end(stack, refusal.reason, str(refusal))
 
     async def _run(self, stack: Stack) -> None:
         uid = stack.metadata.uid
         pod = self._sanitized(stack)
         await self._check_whole(stack)
-        self.ledger.forget(lambda holder: self._stacks.get(holder) is None)
-        claim = self.ledger.admit(stack, Capacity(pod.cpu_milli, pod.memory_bytes))
-        children = builder.build(stack, pod, claim.port, self._egress)
-        with _refusals():
-            # In this order: the Service records the admission, and no pod runs without its policy.
-            service = await self._service(stack, claim, children.service)
-            await self._exclusive(stack, NETWORK_POLICY, children.network_policy)
-            if not await self._earlier_pods_gone(stack, children.pod["metadata"]["name"]):
-                return  # their end is an event
-            made = await self._children.created(POD, children.pod)
+        claim = await self._admitted(stack, Capacity(pod.cpu_milli, pod.memory_bytes))
+        parts = await self._parts.made(stack, claim, builder.build(stack, pod, claim.port, self._egress))
+        if parts is None:
+            return  # until the earlier pod's end, which is an event
+        service, made = parts
         self._check_scheduled(made)
         if observer.decided(made):
             requested = Requested(cpu_milli=pod.cpu_milli, memory_bytes=pod.memory_bytes)
@@ -130,16 +111,23 @@ class StackReconciler:
         scheduled = "nodeName" in made["spec"]
         self._deadlines.set(uid, self._expires_at(stack) if scheduled else self._scheduled_by(made))
 
-    async def _earlier_pods_gone(self, stack: Stack, name: str) -> bool:
-        """A Stack has one pod: those of earlier templates end before that of this one is made.
+    async def _admitted(self, stack: Stack, asked: Capacity) -> Claim:
+        """Its claim, or Refusal. That is final: so the nodes are looked at once more before there is no room."""
+        self.ledger.forget(lambda holder: self._stacks.get(holder) is None)
+        try:
+            return self.ledger.admit(stack, asked)
+        except Refusal as refusal:
+            if refusal.reason != Reason.CLUSTER_SATURATED:
+                raise
+            await self.refresh()
+        return self.ledger.admit(stack, asked)
 
-        So does one of this template's name that still goes from when it was the template before.
-        """
-        pods, uid = self._children.caches[POD], stack.metadata.uid
-        await self._children.removed(uid, POD, keep={name})
-        owned = pods.owned_by(uid)
-        going = name in owned and "deletionTimestamp" in owned[name]["metadata"] and not _observed(stack)
-        return not going and not owned.keys() - {name}
+    async def _leave_alone(self, stack: Stack, pod: Object, refusal: Refusal) -> None:
+        """A bad edit changes nothing of what runs, as a Deployment's would not."""
+        expires_at = self._expires_at(stack)
+        status = observer.held(stack, pod, refusal.reason, str(refusal), expires_at, datetime.now(UTC))
+        await self._write_status(stack, status)
+        self._deadlines.set(stack.metadata.uid, expires_at)
 
     def _sanitized(self, stack: Stack) -> SanitizedPod:
         """The pod, or Refusal. Limits that were lowered since do not end one that runs."""
@@ -152,7 +140,7 @@ class StackReconciler:
     async def _check_whole(self, stack: Stack) -> None:
         """A Stack that was complete once is not made again: players' state went with the part that is gone."""
         uid, status, pod_name = stack.metadata.uid, stack.status, _pod_name(stack)
-        if not _observed(stack) or status.pod_name != pod_name or not status.node_name or not status.service_name:
+        if not stack.observed or status.pod_name != pod_name or not status.node_name or not status.service_name:
             return
         if not self._children.find(POD, uid, pod_name):
             await self._delete_stray_pod(stack, pod_name)
@@ -177,40 +165,6 @@ class StackReconciler:
         except NotFound:
             return True
         return False
-
-    async def _service(self, stack: Stack, claim: Claim, body: Object) -> Object:
-        """The Service, on the claimed port or, where a stranger holds that one, on another."""
-        for _ in range(PORT_TRIES):
-            try:
-                return await self._exclusive(stack, SERVICE, body)
-            except PortTaken as taken:
-                log.info("stack %s: %s", stack.metadata.name, taken)
-                self.ledger.another_port(stack.metadata.uid)
-                body = builder.build_service(stack, claim.port)
-        raise Unavailable(f"{PORT_TRIES} node ports in a row belong to other Services")
-
-    async def _exclusive(self, stack: Stack, kind: Kind, body: Object) -> Object:
-        """A child whose name is the pair's. What a Stack left behind that is gone makes way for it."""
-        try:
-            return await self._children.kept(kind, body)
-        except AlreadyExists:
-            found = await self._cluster.get(kind, body["metadata"]["name"], stack.metadata.namespace)
-            holder = controller(found)
-            if holder is None or holder["kind"] != STACK.kind:
-                text = f"{kind.singular} {body['metadata']['name']} exists, and is not Slipway's"
-                raise Refusal(Reason.REJECTED, text) from None
-            if await self._exists(stack.metadata.namespace, holder):
-                rules.check_pair(stack, holder["uid"])
-            await self._cluster.delete(kind, ObjectMeta.model_validate(found["metadata"]))
-            raise Conflict(f"the {kind.singular} of an earlier stack was in the way") from None
-
-    async def _exists(self, namespace: str, holder: Object) -> bool:
-        """Whether an owner is alive, as the API server has it: the cache may lag."""
-        try:
-            found = await self._cluster.get(STACK, holder["name"], namespace)
-        except NotFound:
-            return False
-        return bool(found["metadata"]["uid"] == holder["uid"])
 
     def _scheduled_by(self, pod: Object) -> datetime:
         created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
@@ -270,27 +224,11 @@ class StackReconciler:
             self._stacks.put(await self._cluster.patch_status(STACK, stack.metadata, removed | after))
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """What the API server says to a child for good becomes the Stack's refusal."""
-    try:
-        yield
-    except tuple(error for error, _ in CHILD_REFUSALS) as error:
-        reason = next(reason for kind, reason in CHILD_REFUSALS if isinstance(error, kind))
-        raise Refusal(reason, str(error)) from error
-
-
 def _pod_name(stack: Stack) -> str:
     spec = stack.spec
     return stack_pod_name(spec.user_id, spec.problem_id, stack.metadata.uid, spec.template)
 
 
 def _finished(stack: Stack) -> bool:
-    """It was refused, lost a part, or its time is over; and nobody has changed the spec since."""
-    stalled = stack.status.stalled
-    return _observed(stack) and stalled is not None and stalled.reason not in ENDED_POD
-
-
-def _observed(stack: Stack) -> bool:
-    """Whether the status speaks of the spec as it is now."""
-    return stack.status.observed_generation == stack.metadata.generation
+    """It was refused, lost a part, or its time is over, so that it holds nothing; and the spec is still the same."""
+    return stack.observed and stack.status.stalled is not None and not stack.status.pod_name
