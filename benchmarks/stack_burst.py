@@ -22,7 +22,7 @@ AT_ONCE = 32  # creates of the burst; and stacks that the bare client works on
 READY = 30  # stacks that really run, for the count of writes
 OURS, REFERENCE = "stacks", "slipway-bench"
 FIRST_USER = 9_100_000
-FIRST_PORT = 30000
+NODE_PORTS = range(30000, 32768)
 CHILDREN = (POD, SERVICE, NETWORK_POLICY)
 
 Report = dict[str, float]
@@ -86,14 +86,17 @@ async def _timed(job: Callable[[], Any]) -> float:
 
 async def _bare_burst(api: Bare) -> None:
     """What the operator and its clients write for a burst, one request after the other for each stack."""
-    await at_once(AT_ONCE, (partial(_bare_stack, api, index) for index in range(BURST)))
+    services = (await api.call("GET", "/api/v1/services"))["items"]
+    taken = {port.get("nodePort") for service in services for port in service["spec"].get("ports", [])}
+    free = (port for port in NODE_PORTS if port not in taken)
+    await at_once(AT_ONCE, [partial(_bare_stack, api, index, port) for index, port in zip(range(BURST), free, strict=False)])
 
 
-async def _bare_stack(api: Bare, index: int) -> None:
+async def _bare_stack(api: Bare, index: int, port: int) -> None:
     made = await api.call("POST", _path(STACK, REFERENCE), resource(index))
     stack = Stack.model_validate(made)
     pod = sanitize(stack.spec.template, stack.spec.target_port, PodLimits(2000, 2**29))
-    children = build(stack, pod, FIRST_PORT + index, [])
+    children = build(stack, pod, port, [])
     await api.call("POST", _path(SERVICE, REFERENCE), children.service)
     await api.call("POST", _path(NETWORK_POLICY, REFERENCE), children.network_policy)
     await api.call("POST", _path(POD, REFERENCE), children.pod)
@@ -102,7 +105,7 @@ async def _bare_stack(api: Bare, index: int) -> None:
         "observedGeneration": 1,
         "conditions": [condition | {"lastTransitionTime": made["metadata"]["creationTimestamp"]}],
         "podName": children.pod["metadata"]["name"],
-        "nodePort": FIRST_PORT + index,
+        "nodePort": port,
     }
     await api.call("PATCH", f"{_path(STACK, REFERENCE, stack.metadata.name)}/status", {"status": status}, MERGE)
 
