@@ -89,7 +89,8 @@ async def _bare_burst(api: Bare) -> None:
     services = (await api.call("GET", "/api/v1/services"))["items"]
     taken = {port.get("nodePort") for service in services for port in service["spec"].get("ports", [])}
     free = (port for port in NODE_PORTS if port not in taken)
-    await at_once(AT_ONCE, [partial(_bare_stack, api, index, port) for index, port in zip(range(BURST), free, strict=False)])
+    places = zip(range(BURST), free, strict=False)
+    await at_once(AT_ONCE, [partial(_bare_stack, api, index, port) for index, port in places])
 
 
 async def _bare_stack(api: Bare, index: int, port: int) -> None:
