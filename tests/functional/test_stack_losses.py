@@ -1,5 +1,7 @@
 """Stacks that end: by their time, by losing a part, by their pod's own end; and events that are missed."""
 
+from collections.abc import Callable
+
 import pytest
 
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK
@@ -36,12 +38,12 @@ LOSSES = [
 
 @pytest.mark.parametrize(("lose", "expected"), LOSSES, ids=lambda case: getattr(case, "__name__", str(case)))
 async def test_a_lost_part_is_told_and_the_stack_goes_after_the_interval(
-    api: FakeApi, clock: Clock, lose: object, expected: Reason
+    api: FakeApi, clock: Clock, lose: Callable[[FakeApi], None], expected: Reason
 ) -> None:
     async with Operator(api, settings(stack_scheduler_interval=10)) as operator:
         api.put(STACK, a_stack())
         await operator.settled()
-        lose(api)  # type: ignore[operator]
+        lose(api)
         await operator.settled()
         assert reason(api, type_="Stalled") == reason(api) == expected
         assert children(api) == 0
@@ -56,11 +58,13 @@ async def test_a_lost_part_is_told_and_the_stack_goes_after_the_interval(
 
 
 @pytest.mark.parametrize(("lose", "expected"), LOSSES, ids=lambda case: getattr(case, "__name__", str(case)))
-async def test_a_loss_while_the_operator_was_away(api: FakeApi, lose: object, expected: Reason) -> None:
+async def test_a_loss_while_the_operator_was_away(
+    api: FakeApi, lose: Callable[[FakeApi], None], expected: Reason
+) -> None:
     async with Operator(api, settings()) as operator:
         api.put(STACK, a_stack())
         await operator.settled()
-    lose(api)  # type: ignore[operator]
+    lose(api)
     async with Operator(api, settings()) as operator:
         await operator.settled()
         assert reason(api, type_="Stalled") == expected
@@ -134,6 +138,16 @@ async def test_the_sweep_learns_of_new_room(api: FakeApi) -> None:
         await until(lambda: operator.ledger.capacity.cpu_milli == 8000)
         api.put(STACK, a_stack())
         await until(lambda: reason(api) == Reason.RUNNING)
+
+
+async def test_time_is_over_before_a_node_is_found(api: FakeApi, clock: Clock) -> None:
+    api.node = None
+    async with Operator(api, settings(stack_scheduling_timeout=20)) as operator:
+        api.put(STACK, a_stack(ttl="5s"))
+        await operator.settled()
+        clock.advance(5)
+        await operator.settled()
+        assert api.names(STACK) == []
 
 
 async def test_time_is_over_delete(api: FakeApi, clock: Clock) -> None:

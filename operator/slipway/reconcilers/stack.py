@@ -11,10 +11,7 @@ from slipway.api.stack import LOST, Reason, Requested, Stack, StackStatus
 from slipway.builders import stack as builder
 from slipway.cache import ObjectCache, View, owner_uid, pod_view, whole
 from slipway.cluster import Cluster
-from slipway.errors import (
-    InvalidInput,
-    NotFound,
-)
+from slipway.errors import InvalidInput, NotFound
 from slipway.observers import stack as observer
 from slipway.reconcilers.children import Children
 from slipway.reconcilers.deadlines import Deadlines
@@ -108,8 +105,8 @@ class StackReconciler:
             now = datetime.now(UTC)
             status = observer.observe(stack, made, service, requested, self._expires_at(stack), now)
             await self._write_status(stack, status)
-        scheduled = "nodeName" in made["spec"]
-        self._deadlines.set(uid, self._expires_at(stack) if scheduled else self._scheduled_by(made))
+        end, scheduled = self._expires_at(stack), "nodeName" in made["spec"]
+        self._deadlines.set(uid, end if scheduled else min(end, self._scheduled_by(made)))
 
     async def _admitted(self, stack: Stack, asked: Capacity) -> Claim:
         """Its claim, or Refusal. That is final: so the nodes are looked at once more before there is no room."""
