@@ -51,7 +51,10 @@ async def test_the_version_is_too_old(gateway: Gateway, api: FakeApi) -> None:
 async def restart_watch(gateway: Gateway, api: FakeApi) -> None:
     """Break the connections; the gateway comes back for more."""
     for server in gateway.kube.servers:
-        for connection in list(server.server.runner.server.connections):  # type: ignore[union-attr]
+        runner = server.server.runner
+        assert runner
+        assert runner.server
+        for connection in list(runner.server.connections):
             connection.force_close()
             if connection.transport:
                 connection.transport.close()

@@ -1,10 +1,11 @@
 """A Stack's life under the operator: what it makes, writes and keeps, when all goes well."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 
-from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK
+from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
 from slipway.api.meta import Object, timestamp
 from slipway.api.stack import Reason
 from slipway.settings import Settings
@@ -245,8 +246,8 @@ async def test_a_conflict_on_the_status_is_tried_again(api: FakeApi) -> None:
     ],
     ids=lambda answer: answer.message[:40] if isinstance(answer, api_answers.Answer) else answer.plural,
 )
-async def test_what_may_pass_is_no_reason_to_refuse(api: FakeApi, kind: object, answer: api_answers.Answer) -> None:
-    api.refuse("create", kind, answer, times=3)  # type: ignore[arg-type]
+async def test_what_may_pass_is_no_reason_to_refuse(api: FakeApi, kind: Kind, answer: api_answers.Answer) -> None:
+    api.refuse("create", kind, answer, times=3)
     async with Operator(api, settings()) as operator:
         api.put(STACK, a_stack())
         await operator.settled()
@@ -284,7 +285,7 @@ async def test_many_stacks_at_once(api: FakeApi) -> None:
         for user in range(60):
             api.put(STACK, a_stack(user + 1, 1))
         await operator.settled()
-        ports = [api.find(STACK, n)["status"]["nodePort"] for n in api.names(STACK)]  # type: ignore[index]
+        ports = [api.get(STACK, n)["status"]["nodePort"] for n in api.names(STACK)]
         assert sorted(ports) == list(range(30000, 30060))
     assert api.write_counts()["create pods"] == 60
     assert api.write_counts()["patch_status stacks"] <= 120
@@ -332,6 +333,10 @@ async def test_a_stack_of_the_same_pair_in_the_way(api: FakeApi) -> None:
         assert api.the(SERVICE) == service
 
 
+def annotate(note: str) -> Callable[[Object], None]:
+    return lambda stack: stack["metadata"].update(annotations={"note": note})
+
+
 async def test_a_pod_that_is_going_is_deleted_once(api: FakeApi) -> None:
     api.graceful = True
     async with Operator(api, settings()) as operator:
@@ -340,7 +345,7 @@ async def test_a_pod_that_is_going_is_deleted_once(api: FakeApi) -> None:
         api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(template=image("2")))
         await operator.settled()
         for note in "ab":
-            api.edit(STACK, "stack-1-2", lambda s, note=note: s["metadata"].update(annotations={"note": note}))  # type: ignore[misc]
+            api.edit(STACK, "stack-1-2", annotate(note))
             await operator.settled()
         assert api.write_counts()["delete pods"] == 1
         (going,) = api.names(POD)

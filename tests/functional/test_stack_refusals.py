@@ -27,7 +27,7 @@ async def refused(api: FakeApi, name: str = "stack-1-2", **given: Any) -> str:
         await operator.settled()
         stalled = reason(api, name, "Stalled")
         assert stalled == reason(api, name), "Ready must tell the same reason"
-        status = api.find(STACK, name)["status"]  # type: ignore[index]
+        status = api.get(STACK, name)["status"]
         assert status["observedGeneration"] == 1
         assert not {"podName", "serviceName", "nodePort", "requested"} & status.keys()
         assert "uid-1-2" not in operator.ledger._claims

@@ -103,7 +103,7 @@ async def test_no_more_than_its_workers_at_once() -> None:
 
 
 async def test_backing_off_grows_has_a_bound_and_starts_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "uniform", lambda low, high: 1.0)
+    monkeypatch.setattr(queue_module.RANDOM, "uniform", lambda low, high: 1.0)
     delays: list[float] = []
     failing, count = True, 0
 

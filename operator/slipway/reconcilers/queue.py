@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from random import uniform
+from random import SystemRandom
 
 from slipway.errors import ApiError, Conflict, NotFound
 
@@ -11,6 +11,7 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY = 0.1  # seconds
 LONGEST_DELAY = 30.0
+RANDOM = SystemRandom()
 
 Reconcile = Callable[[str], Awaitable[None]]
 
@@ -65,7 +66,7 @@ class WorkQueue:
     def _back_off(self, key: str, error: Exception) -> None:
         """Try again later: 0.1 s, 0.2 s, … 30 s, give or take a fifth so that keys do not march in step."""
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(FIRST_DELAY * 2 ** min(count - 1, 16), LONGEST_DELAY) * uniform(0.8, 1.2)  # noqa: S311 - jitter is no secret
+        delay = min(FIRST_DELAY * 2 ** min(count - 1, 16), LONGEST_DELAY) * RANDOM.uniform(0.8, 1.2)
         match error:
             case Conflict() | NotFound():  # we acted on an old view; the watch is about to bring the new one
                 log.debug("%s changed meanwhile, again in %.1f s", key, delay)
