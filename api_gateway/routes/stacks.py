@@ -13,6 +13,7 @@ from api_gateway.wire import stacks as wire
 from api_gateway.wire.body import read
 from slipway.api.meta import Object
 from slipway.api.stack import ENDED_POD, Identifier, Stack
+from slipway.builders.stack_record import StackRecord, record
 from slipway.errors import AlreadyExists, ApiError, InvalidInput
 
 OPERATOR_SECONDS = 10.0
@@ -115,7 +116,7 @@ def _view(request: web.Request, resource: Object) -> bytes:
 
 
 def _render(resource: Object) -> bytes:
-    return wire.view(Stack.model_validate(resource)).model_dump_json().encode()
+    return record(Stack.model_validate(resource)).model_dump_json().encode()
 
 
 def _listing(request: web.Request, resources: Iterable[Object]) -> web.Response:
@@ -131,7 +132,7 @@ OPERATIONS = (
         "Create a stack, and wait until its pod has a node",
         TAG,
         body=wire.CreateStack,
-        returns=wire.StackView,
+        returns=StackRecord,
         status=201,
         errors={
             400: "invalid request body or pod spec, or beyond a LimitRange",
@@ -141,7 +142,7 @@ OPERATIONS = (
         },
     ),
     Operation("GET", "/stacks", list_all, "List all stacks", TAG, returns=wire.StackList),
-    Operation("GET", "/stacks/{stack_id}", get, "Get a stack", TAG, returns=wire.StackView, errors=NOT_FOUND),
+    Operation("GET", "/stacks/{stack_id}", get, "Get a stack", TAG, returns=StackRecord, errors=NOT_FOUND),
     Operation(
         "GET",
         "/stacks/{stack_id}/status",

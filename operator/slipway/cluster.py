@@ -123,6 +123,12 @@ class Cluster:
         path = _path(kind, body["metadata"].get("namespace", ""), body["metadata"]["name"])
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
+    async def patch(self, kind: Kind, metadata: ObjectMeta, body: Object) -> Object:
+        """Merge `body` into this very object (its UID), whatever its version, else Conflict."""
+        path = _path(kind, metadata.namespace, metadata.name)
+        guard = {"metadata": {"uid": metadata.uid}}
+        return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, guard | body, MERGE_PATCH)
+
     async def patch_status(self, kind: Kind, metadata: ObjectMeta, status: Object) -> Object:
         """Write status fields (None removes one) of the version that `metadata` was read from, else Conflict."""
         guard = {"uid": metadata.uid, "resourceVersion": metadata.resource_version}

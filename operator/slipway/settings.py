@@ -52,11 +52,38 @@ class Settings(BaseSettings):
 
     host: Annotated[str, Field(description="Address the gateway listens on")] = "127.0.0.1"
     port: Annotated[int, Field(description="Port of the gateway", ge=0, le=65535)] = 8080
+    namespace: Annotated[str, Field(description="Where operator and gateway are at home")] = "slipway-system"
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    log_format: Annotated[str, Field(pattern="^(text|json)$", description="Of the log's lines: text or json")] = "text"
+    probe_host: Annotated[str, Field(description="Address of the operator's health and metrics")] = "127.0.0.1"
+    probe_port: Annotated[int, Field(description="Port of these; 0: none", ge=0, le=65535)] = 8081
+    lease_duration: Annotated[
+        Duration,
+        Field(description="Another operator takes over when the leader has been silent for so long", ge=3, le=300),
+    ] = 10.0
+
     api_key: Annotated[
         SecretStr | None,
-        Field(min_length=16, description="Key that clients send as X-API-KEY; needed where `host` is not loopback"),
+        Field(min_length=16, description="A key that may do everything, sent as X-API-KEY"),
     ] = None
-    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    anonymous: Annotated[
+        bool | None,
+        Field(description="Let in who brings no credentials; by default only on loopback, and where no key is set"),
+    ] = None
+    token_life: Annotated[Duration, Field(description="Of a token that the login gives", le=30 * 86400)] = 3600.0
+    oidc_issuer: Annotated[str | None, Field(description="OpenID Connect issuer whose tokens are taken as well")] = None
+    oidc_audience: Annotated[str, Field(description="What these tokens must name as their audience")] = "slipway"
+    oidc_jwks_url: Annotated[
+        str | None, Field(description="Where the issuer's keys are; by default its discovery document says it")
+    ] = None
+    oidc_tenant_claim: Annotated[str, Field(description="Claim that names the tenant")] = "tenant"
+    oidc_permissions_claim: Annotated[str, Field(description="Claim with the list of permissions")] = "permissions"
+    client_writes: Annotated[
+        int, Field(description="Writes a second that one client may send, with bursts of four times that", ge=1)
+    ] = 100
+    login_attempts: Annotated[
+        int, Field(description="Failed logins a minute of one client, and of one user name", ge=1)
+    ] = 10
     workers: Annotated[int, Field(description="Resources of one kind reconciled at once", ge=1, le=256)] = 16
     request_timeout: Annotated[Duration, Field(description="Of one call to the API server, with all its tries")] = 10.0
 
@@ -65,6 +92,12 @@ class Settings(BaseSettings):
     )
     stack_max_per_user: Annotated[int, Field(alias="STACK_MAX_PER_USER", description="Stacks of one user", ge=1)] = 5
     stack_ttl: Annotated[Duration, Field(alias="STACK_TTL", description="Life of a Stack that names none")] = 7200.0
+    stack_ttl_max: Annotated[
+        Duration, Field(alias="STACK_TTL_MAX", description="The longest life of a Stack, renewals included")
+    ] = 86400.0
+    stack_rate_per_user: Annotated[
+        int, Field(alias="STACK_RATE_PER_USER", description="Starts and deletions of one user in a minute", ge=1)
+    ] = 30
     stack_scheduler_interval: Annotated[
         Duration, Field(alias="STACK_SCHEDULER_INTERVAL", description="Between two sweeps over all Stacks")
     ] = 10.0
@@ -91,15 +124,21 @@ class Settings(BaseSettings):
         Networks, Field(alias="STACK_EGRESS_CIDRS", description="Networks a Stack may reach; none by default")
     ] = []
 
+    ddb_stack_table: Annotated[
+        str | None, Field(alias="DDB_STACK_TABLE", description="DynamoDB table that mirrors the Stacks; none if unset")
+    ] = None
+    aws_region: Annotated[str | None, Field(alias="AWS_REGION", description="Region of that table")] = None
+
     @property
     def pod_limits(self) -> PodLimits:
         """The most that one Stack may request."""
         return PodLimits(self.stack_max_cpu, self.stack_max_memory)
 
     @model_validator(mode="after")
-    def _ordered_ports(self) -> Self:
-        if self.stack_nodeport_min > self.stack_nodeport_max:
-            raise ValueError("STACK_NODEPORT_MIN must not be above STACK_NODEPORT_MAX")
+    def _ordered(self) -> Self:
+        for low, high in (("stack_nodeport_min", "stack_nodeport_max"), ("stack_ttl", "stack_ttl_max")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{variable(low)} must not be above {variable(high)}")
         return self
 
 

@@ -104,6 +104,14 @@ class FakeApi:
         self._check_ports(kind, body)
         return self._change(kind, copy.deepcopy(body))
 
+    def patch(self, kind: Kind, name: str, uid: str, patch: Object) -> Object:
+        """A merge patch of the object with that UID."""
+        self._admit("patch", kind)
+        before = self._found(kind, name)
+        if uid != before["metadata"]["uid"]:
+            raise api_answers.OTHER_UID
+        return self._change(kind, merged(before, patch))
+
     def patch_status(self, kind: Kind, name: str, patch: Object) -> Object:
         """A merge patch of the subresource: the rest of the object stays."""
         self._admit("patch_status", kind)

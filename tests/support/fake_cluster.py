@@ -1,4 +1,4 @@
-"""`Cluster` without HTTP: the seven calls over a FakeApi, with a write log and a death on request."""
+"""`Cluster` without HTTP: the calls over a FakeApi, with a write log and a death on request."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -39,6 +39,11 @@ class FakeCluster(Cluster):
 
     async def update(self, kind: Kind, body: Object) -> Object:
         made: Object = await self._wrote("update", kind, body["metadata"]["name"], lambda: self.api.update(kind, body))
+        return made
+
+    async def patch(self, kind: Kind, metadata: ObjectMeta, body: Object) -> Object:
+        name, uid = metadata.name, metadata.uid
+        made: Object = await self._wrote("patch", kind, name, lambda: self.api.patch(kind, name, uid, body))
         return made
 
     async def patch_status(self, kind: Kind, metadata: ObjectMeta, status: Object) -> Object:

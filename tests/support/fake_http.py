@@ -12,11 +12,11 @@ import kmock
 import yaml
 from kmock._internal.rendering import Response  # kmock names it, but does not export it
 
-from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
+from slipway.api.kinds import EVENT, LEASE, NETWORK_POLICY, NODE, POD, SECRET, SERVICE, STACK, Kind
 from tests.support.api_answers import Answer
 from tests.support.fake_api import FakeApi
 
-KINDS = {(kind.group, kind.plural): kind for kind in (STACK, POD, SERVICE, NODE, NETWORK_POLICY)}
+KINDS = {(kind.group, kind.plural): kind for kind in (STACK, POD, SERVICE, NODE, NETWORK_POLICY, SECRET, LEASE, EVENT)}
 LATE = -1.0  # priority: after what a test scripts, before kmock's own fallbacks
 
 
@@ -78,6 +78,8 @@ async def _answer(api: FakeApi, request: kmock.Request) -> kmock.Payload:
             return Response(status=201, payload=api.create(kind, body))
         case "PUT", None:
             made = api.update(kind, body)
+        case "PATCH", None:
+            made = api.patch(kind, name, body["metadata"]["uid"], body)
         case "PATCH", "status":
             made = api.patch_status(kind, name, body)
         case "DELETE", None:

@@ -126,7 +126,7 @@ def test_admission_is_granted_once() -> None:
     ledger = a_ledger(stack_max_per_user=1)
     claim = ledger.admit(stack(), SMALL)
     assert ledger.admit(stack(), SMALL) is claim
-    assert (claim.user_id, claim.problem_id, claim.asked) == (1, 2, SMALL)
+    assert (claim.user, claim.problem_id, claim.asked) == (("", 1), 2, SMALL)
     assert 30000 <= claim.port <= 32767
 
 
@@ -204,8 +204,8 @@ def check_books(ledger: Ledger) -> None:
     claims = ledger._claims
     assert ledger._reserved == sum((c.asked for c in claims.values()), Capacity(0, 0))
     assert ledger._ports == {c.port: uid for uid, c in claims.items()}
-    assert ledger._pairs == {(c.user_id, c.problem_id): uid for uid, c in claims.items()}
-    users = [c.user_id for c in claims.values()]
+    assert ledger._pairs == {(c.user, c.problem_id): uid for uid, c in claims.items()}
+    users = [c.user for c in claims.values()]
     assert ledger._users == {user: users.count(user) for user in set(users)}
     assert len({c.port for c in claims.values()}) == len(claims)
     assert len(ledger._pairs) == len(claims)

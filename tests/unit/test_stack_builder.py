@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.api.kinds import POD
+from slipway.api.meta import TENANT
 from slipway.api.stack import Stack
 from slipway.builders.stack import StackChildren, build, build_pod
 from slipway.errors import InvalidInput
@@ -214,21 +215,25 @@ def test_the_pod_is_another_for_another_template_or_stack() -> None:
 def test_the_order_of_keys_makes_no_other_pod() -> None:
     template = good_template()
     turned = dict(reversed(template.items()))
-    assert stack_pod_name(1, 2, "u", template) == stack_pod_name(1, 2, "u", turned)
+    assert stack_pod_name("stack-1-2", "u", template) == stack_pod_name("stack-1-2", "u", turned)
 
 
 @settings(max_examples=30)
-@given(st.integers(1, LARGEST), st.integers(1, LARGEST))
-def test_names_fit_a_label(user: int, problem: int) -> None:
-    for name in (stack_name(user, problem), stack_pod_name(user, problem, "u" * 36, {})):
+@given(st.integers(1, LARGEST), st.integers(1, LARGEST), st.from_regex(TENANT, fullmatch=True))
+def test_names_fit_a_label(user: int, problem: int, tenant: str) -> None:
+    pair = stack_name(user, problem, tenant)
+    for name in (pair, stack_pod_name(pair, "u" * 36, {})):
         assert len(name) <= 63
         assert name[0].isalpha()
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
+PAIR = st.tuples(st.integers(1, 999), st.integers(1, 999), st.sampled_from(("", "blue", "blue-1", "1")))
+
+
 @settings(max_examples=30)
-@given(st.tuples(st.integers(1, 999), st.integers(1, 999)), st.tuples(st.integers(1, 999), st.integers(1, 999)))
-def test_no_two_pairs_share_a_name(one: tuple[int, int], other: tuple[int, int]) -> None:
+@given(PAIR, PAIR)
+def test_no_two_pairs_share_a_name(one: tuple[int, int, str], other: tuple[int, int, str]) -> None:
     assert (stack_name(*one) == stack_name(*other)) == (one == other)
 
 

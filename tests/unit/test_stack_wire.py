@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from api_gateway.wire.stacks import CreateStack, state, stats, status_view, view
+from api_gateway.wire.stacks import CreateStack, stats, status_view
 from slipway.api.stack import Reason
+from slipway.builders.stack_record import record, state
 from slipway.rules.pod_spec import sanitize
 from slipway.rules.pod_yaml import parse_pod
 from tests.support.bad_pods import BAD_PODS
@@ -51,7 +52,7 @@ def test_not_judged_yet() -> None:
 
 
 def test_times_are_rfc_3339_in_utc() -> None:
-    shown = view(parsed(placed(a_stack()))).model_dump(mode="json")
+    shown = record(parsed(placed(a_stack()))).model_dump(mode="json")
     assert shown["created_at"] == "2026-01-01T12:00:00Z"
     assert shown["ttl_expires_at"] == "2026-01-01T14:00:00Z"
     assert status_view(parsed(placed(a_stack()))).model_dump(mode="json")["ttl"] == "2026-01-01T14:00:00Z"
@@ -62,20 +63,20 @@ def test_updated_is_the_last_change() -> None:
     stack["status"]["conditions"].append(
         {"type": "X", "status": "True", "reason": "Y", "lastTransitionTime": "2026-01-01T13:30:00Z"}
     )
-    shown = view(parsed(stack)).model_dump(mode="json")
+    shown = record(parsed(stack)).model_dump(mode="json")
     assert shown["updated_at"] == "2026-01-01T13:30:00Z"
 
 
 def test_the_pod_shown_is_accepted_when_it_is_sent_again_without_what_is_ours() -> None:
-    shown = yaml.safe_load(view(parsed(a_stack())).pod_spec)
+    shown = yaml.safe_load(record(parsed(a_stack())).pod_spec)
     assert (shown["kind"], shown["apiVersion"]) == ("Pod", "v1")
     assert "ownerReferences" not in shown["metadata"]
-    assert "&id" not in view(parsed(a_stack())).pod_spec, "no aliases"
+    assert "&id" not in record(parsed(a_stack())).pod_spec, "no aliases"
 
 
 def test_a_refused_pod_is_shown_as_it_was_asked_for() -> None:
     bad = BAD_PODS[0].template
-    assert yaml.safe_load(view(parsed(a_stack(template=bad))).pod_spec) == bad
+    assert yaml.safe_load(record(parsed(a_stack(template=bad))).pod_spec) == bad
 
 
 def test_the_resource_is_what_was_asked_for() -> None:

@@ -16,6 +16,10 @@ REQUEST = f"{GROUP}/request"
 """Annotation of what the gateway made for a client who waits for the verdict: refused, it does not stay."""
 
 
+TENANT = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$"
+"""What a tenant's name looks like, so that it is a label's value too; empty: none."""
+
+
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as Kubernetes writes `metav1.Time`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

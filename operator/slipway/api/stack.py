@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from slipway.api.kinds import STACK
-from slipway.api.meta import Model, Resource, Status, Time
+from slipway.api.meta import TENANT, Model, Resource, Status, Time
 
 Identifier = Annotated[int, Field(ge=1, le=2**53 - 1)]  # any JSON client reads it exactly
 
@@ -51,12 +51,23 @@ class StackSpec(Model):
             "x-kubernetes-validations": [
                 {"rule": "self.userId == oldSelf.userId", "message": "is immutable", "fieldPath": ".userId"},
                 {"rule": "self.problemId == oldSelf.problemId", "message": "is immutable", "fieldPath": ".problemId"},
+                {"rule": "self.tenant == oldSelf.tenant", "message": "is immutable", "fieldPath": ".tenant"},
             ]
         }
     )
 
+    tenant: Annotated[
+        str,
+        Field(
+            max_length=63,
+            pattern=TENANT,
+            description="Whose player it is; users of different tenants have nothing to do with each other. Immutable",
+        ),
+    ] = ""
     user_id: Annotated[Identifier, Field(description="The player. Immutable")]
-    problem_id: Annotated[Identifier, Field(description="The challenge; one Stack per user and problem. Immutable")]
+    problem_id: Annotated[
+        Identifier, Field(description="The challenge; one Stack for each user and problem. Immutable")
+    ]
     target_port: Annotated[
         int, Field(ge=1, le=65535, description="The one port that the pod exposes, and the node port leads to")
     ]
@@ -127,9 +138,10 @@ class Stack(Resource):
     validations = (
         {
             "rule": "!self.metadata.name.matches('^stack-[0-9]{1,16}-[0-9]{1,16}$') || "
-            "(int(self.metadata.name.find('[0-9]+')) == self.spec.userId && "
+            "(self.spec.tenant == '' && int(self.metadata.name.find('[0-9]+')) == self.spec.userId && "
             "int(self.metadata.name.find('[0-9]+$')) == self.spec.problemId)",
-            "message": "a metadata.name of the form stack-USER-PROBLEM must name this spec's userId and problemId",
+            "message": "a metadata.name of the form stack-USER-PROBLEM must name this spec's userId and problemId, "
+            "and is for Stacks of no tenant",
         },
     )
 

@@ -1,10 +1,11 @@
 """Metadata that every child shares."""
 
-from slipway.api.kinds import Kind
+from slipway.api.kinds import GROUP, Kind
 from slipway.api.meta import Object, Resource
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "slipway"
+TENANT = f"{GROUP}/tenant"
 
 
 def labels(owner: Resource) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slipway.api.kinds import NETWORK_POLICY, POD, SERVICE
+from slipway.api.kinds import NETWORK_POLICY, POD, SERVICE, Kind
 from slipway.api.meta import Object
 from slipway.api.stack import Stack
 from slipway.builders import meta
@@ -38,10 +38,26 @@ def build(stack: Stack, pod: SanitizedPod, node_port: int, egress_cidrs: Sequenc
     )
 
 
+def pair_name(stack: Stack) -> str:
+    """Name of the Stack's Service and NetworkPolicy."""
+    return stack_name(stack.spec.user_id, stack.spec.problem_id, stack.spec.tenant)
+
+
+def pod_name(stack: Stack) -> str:
+    """Name of the pod that the Stack's template asks for."""
+    return stack_pod_name(pair_name(stack), stack.metadata.uid, stack.spec.template)
+
+
+def _child(kind: Kind, name: str, stack: Stack) -> Object:
+    manifest = meta.child(kind, name, stack)
+    if stack.spec.tenant:
+        manifest["metadata"]["labels"][meta.TENANT] = stack.spec.tenant
+    return manifest
+
+
 def build_pod(stack: Stack, pod: SanitizedPod) -> Object:
     """The player's pod: what the allowlist left of it, with every door closed that it does not need."""
-    spec = stack.spec
-    manifest = meta.child(POD, stack_pod_name(spec.user_id, spec.problem_id, stack.metadata.uid, spec.template), stack)
+    manifest = _child(POD, pod_name(stack), stack)
     manifest["metadata"]["labels"] = pod.labels | manifest["metadata"]["labels"]
     manifest["metadata"]["annotations"] = pod.annotations
     manifest["spec"] = {
@@ -67,7 +83,7 @@ def _hardened(container: Object) -> Object:
 
 
 def build_service(stack: Stack, node_port: int) -> Object:
-    manifest = meta.child(SERVICE, stack_name(stack.spec.user_id, stack.spec.problem_id), stack)
+    manifest = _child(SERVICE, pair_name(stack), stack)
     port = {"name": "target", "protocol": "TCP", "port": stack.spec.target_port, "nodePort": node_port}
     manifest["spec"] = {
         "type": "NodePort",
@@ -79,7 +95,7 @@ def build_service(stack: Stack, node_port: int) -> Object:
 
 def build_network_policy(stack: Stack, egress_cidrs: Sequence[str]) -> Object:
     """Players in from anywhere, to the target port alone; nothing out but to `egress_cidrs`."""
-    manifest = meta.child(NETWORK_POLICY, stack_name(stack.spec.user_id, stack.spec.problem_id), stack)
+    manifest = _child(NETWORK_POLICY, pair_name(stack), stack)
     manifest["spec"] = {
         "podSelector": {"matchLabels": meta.selector(stack)},
         "policyTypes": ["Ingress", "Egress"],

@@ -10,14 +10,17 @@ from slipway.rules import stack as rules
 from slipway.rules.stack import Capacity
 from slipway.settings import Settings
 
-Pair = tuple[int, int]
+User = tuple[str, int]
+"""(tenant, user_id)"""
+Pair = tuple[User, int]
+"""(user, problem_id)"""
 
 
 @dataclass(slots=True)
 class Claim:
     """What one admitted Stack holds."""
 
-    user_id: int
+    user: User
     problem_id: int
     asked: Capacity
     port: int
@@ -31,7 +34,7 @@ class Ledger:
         self._random = SystemRandom()
         self._claims: dict[str, Claim] = {}
         self._pairs: dict[Pair, str] = {}
-        self._users: dict[int, int] = {}
+        self._users: dict[User, int] = {}
         self._ports: dict[int, str] = {}
         self._locked: dict[int, float] = {}  # port -> when (monotonic) it may be tried again
         self._reserved = Capacity(0, 0)
@@ -39,26 +42,26 @@ class Ledger:
 
     def admit(self, stack: Stack, asked: Capacity) -> Claim:
         """The Stack's claim, made now if it has none. Raises Refusal, and then holds nothing."""
-        uid, spec = stack.metadata.uid, stack.spec
+        uid, user = stack.metadata.uid, _user(stack)
         claim = self._claims.get(uid)
         if claim and claim.asked == asked:
             return claim
-        rules.check_pair(stack, self._pairs.get((spec.user_id, spec.problem_id)))
+        rules.check_pair(stack, self._pairs.get((user, stack.spec.problem_id)))
         reserved = self._reserved
         if claim:
             reserved = _less(reserved, claim.asked)
         else:
-            rules.check_user_limit(stack, self._users.get(spec.user_id, 0), self._settings.stack_max_per_user)
+            rules.check_user_limit(stack, self._users.get(user, 0), self._settings.stack_max_per_user)
         rules.check_capacity(asked, reserved, self.capacity, self._settings.stack_resource_reserve_ratio)
         return self.take(stack, asked, claim.port if claim else self._free_port())
 
     def take(self, stack: Stack, asked: Capacity, port: int) -> Claim:
         """Note a claim without asking: the cluster shows that it was granted."""
-        uid, spec = stack.metadata.uid, stack.spec
+        uid, user = stack.metadata.uid, _user(stack)
         self.release(uid)
-        claim = self._claims[uid] = Claim(spec.user_id, spec.problem_id, asked, port)
-        self._pairs[spec.user_id, spec.problem_id] = uid
-        self._users[spec.user_id] = self._users.get(spec.user_id, 0) + 1
+        claim = self._claims[uid] = Claim(user, stack.spec.problem_id, asked, port)
+        self._pairs[user, claim.problem_id] = uid
+        self._users[user] = self._users.get(user, 0) + 1
         self._ports[port] = uid
         self._reserved += asked
         return claim
@@ -83,13 +86,13 @@ class Ledger:
         claim = self._claims.pop(uid, None)
         if claim is None:
             return
-        if self._pairs.get((claim.user_id, claim.problem_id)) == uid:
-            del self._pairs[claim.user_id, claim.problem_id]
+        if self._pairs.get((claim.user, claim.problem_id)) == uid:
+            del self._pairs[claim.user, claim.problem_id]
         if self._ports.get(claim.port) == uid:
             del self._ports[claim.port]
-        self._users[claim.user_id] -= 1
-        if not self._users[claim.user_id]:
-            del self._users[claim.user_id]
+        self._users[claim.user] -= 1
+        if not self._users[claim.user]:
+            del self._users[claim.user]
         self._reserved = _less(self._reserved, claim.asked)
 
     def _free_port(self) -> int:
@@ -97,6 +100,10 @@ class Ledger:
         self._locked = {port: until for port, until in self._locked.items() if until > now}
         low, high = self._settings.stack_nodeport_min, self._settings.stack_nodeport_max
         return rules.choose_port(low, high, self._ports.keys() | self._locked.keys(), self._random)
+
+
+def _user(stack: Stack) -> User:
+    return stack.spec.tenant, stack.spec.user_id
 
 
 def _less(whole: Capacity, part: Capacity) -> Capacity:

@@ -18,7 +18,6 @@ from slipway.reconcilers.deadlines import Deadlines
 from slipway.reconcilers.ledger import Claim, Ledger
 from slipway.reconcilers.stack_parts import StackParts
 from slipway.rules import stack as rules
-from slipway.rules.names import stack_name, stack_pod_name
 from slipway.rules.pod_spec import NO_LIMITS, SanitizedPod, sanitize
 from slipway.rules.stack import Capacity, Refusal
 from slipway.settings import Settings
@@ -59,8 +58,7 @@ class StackReconciler:
                 log.warning("cannot restore the claim of stack %s: %s", resource["metadata"]["name"], error)
 
     def _restore(self, stack: Stack) -> None:
-        name = stack_name(stack.spec.user_id, stack.spec.problem_id)
-        service = self._children.find(SERVICE, stack.metadata.uid, name)
+        service = self._children.find(SERVICE, stack.metadata.uid, builder.pair_name(stack))
         port = service["spec"]["ports"][0].get("nodePort") if service else None  # none where someone edited its type
         if port and not _finished(stack):
             asked = stack.status.requested or self._sanitized(stack)
@@ -128,7 +126,7 @@ class StackReconciler:
 
     def _sanitized(self, stack: Stack) -> SanitizedPod:
         """The pod, or Refusal. Limits that were lowered since do not end one that runs."""
-        running = self._children.find(POD, stack.metadata.uid, _pod_name(stack))
+        running = self._children.find(POD, stack.metadata.uid, builder.pod_name(stack))
         try:
             return sanitize(stack.spec.template, stack.spec.target_port, NO_LIMITS if running else self._limits)
         except InvalidInput as error:
@@ -136,7 +134,7 @@ class StackReconciler:
 
     async def _check_whole(self, stack: Stack) -> None:
         """A Stack that was complete once is not made again: players' state went with the part that is gone."""
-        uid, status, pod_name = stack.metadata.uid, stack.status, _pod_name(stack)
+        uid, status, pod_name = stack.metadata.uid, stack.status, builder.pod_name(stack)
         if not stack.observed or status.pod_name != pod_name or not status.node_name or not status.service_name:
             return
         if not self._children.find(POD, uid, pod_name):
@@ -219,11 +217,6 @@ class StackReconciler:
             log.info("stack %s: %s", stack.metadata.name, f"{ready.reason}: {ready.message}" if ready else "no status")
             removed: Object = dict.fromkeys(before.keys() - after.keys())
             self._stacks.put(await self._cluster.patch_status(STACK, stack.metadata, removed | after))
-
-
-def _pod_name(stack: Stack) -> str:
-    spec = stack.spec
-    return stack_pod_name(spec.user_id, spec.problem_id, stack.metadata.uid, spec.template)
 
 
 def _finished(stack: Stack) -> bool:

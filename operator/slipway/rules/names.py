@@ -11,11 +11,12 @@ def short_hash(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def stack_name(user_id: int, problem_id: int) -> str:
+def stack_name(user_id: int, problem_id: int, tenant: str = "") -> str:
     """Name of a pair's Service and NetworkPolicy, and of its Stack where the gateway makes it."""
-    return f"stack-{user_id}-{problem_id}"
+    scope = f"{short_hash(tenant)}-" if tenant else ""
+    return f"stack-{scope}{user_id}-{problem_id}"
 
 
-def stack_pod_name(user_id: int, problem_id: int, uid: str, template: dict[str, Any]) -> str:
+def stack_pod_name(pair: str, uid: str, template: dict[str, Any]) -> str:
     """Another Stack or another template means another pod: an old one may take its time to go."""
-    return f"{stack_name(user_id, problem_id)}-{short_hash(uid, template)}"
+    return f"{pair}-{short_hash(uid, template)}"
