@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from api_gateway import problems
+from api_gateway.principal import ANONYMOUS, PRINCIPAL
 from api_gateway.routing import Access, Handler
 from slipway.settings import Settings
 
@@ -60,6 +61,7 @@ def guard(settings: Settings, access: Mapping[str, Access]) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[PRINCIPAL] = ANONYMOUS
         if key is None:
             _check_local(request)
         elif not _needs_no_key(request, access):
