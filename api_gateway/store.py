@@ -124,7 +124,8 @@ class Store:
 
     async def _list(self) -> str:
         resources, version = await self._cluster.list(self._kind, self._namespace)
-        for resource in self._cache.replace(resources, version):
+        gone, fresh = self._cache.replace(resources, version)
+        for resource in gone + fresh:
             self._remove_abandoned(resource)
             self._wake(resource)
         return version

@@ -1,6 +1,4 @@
-"""The operator: `python operator/main.py [--liveness URL]`. Settings come from the environment."""
-
-import argparse
+"""The operator: `python operator/main.py`. Settings come from the environment."""
 
 import uvloop
 
@@ -11,15 +9,10 @@ from slipway.settings import load
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run the Slipway operator until it is told to stop.")
-    parser.add_argument(
-        "--liveness", metavar="URL", help="answer health checks here, e.g. http://127.0.0.1:8081/healthz"
-    )
-    liveness = parser.parse_args().liveness
     settings = load()
     log.configure(settings.log_level)
     try:
-        uvloop.run(run(settings, liveness))
+        uvloop.run(run(settings))
     except ApiError as error:  # what fails later is tried again
         raise SystemExit(f"the operator cannot start: {error}") from error
 

@@ -90,8 +90,8 @@ class ObjectCache:
             if not siblings:
                 del self._owned[owner]
 
-    def replace(self, objects: Iterable[Object], list_version: str) -> list[Object]:
-        """Take over a list, and drop what it no longer has. Returns what changed: the sign of a missed event."""
+    def replace(self, objects: Iterable[Object], list_version: str) -> tuple[list[Object], list[Object]]:
+        """Take over a list, and drop what it no longer has. Returns what is gone and what is new: missed events."""
         listed = {obj["metadata"]["uid"]: obj for obj in objects}
         gone = [o for uid, o in self._objects.items() if uid not in listed and version(o) <= int(list_version)]
         fresh = [
@@ -101,7 +101,7 @@ class ObjectCache:
             self.remove(obj)
         for obj in fresh:
             self.put(obj)
-        return gone + fresh
+        return gone, fresh
 
 
 def version(obj: Object) -> int:

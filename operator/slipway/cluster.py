@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -52,16 +52,17 @@ class Cluster:
     """One connection to the API server. Every method raises `errors.ApiError` subclasses and nothing else.
 
     Reads, updates and deletes are tried again while the server is unavailable; a create only
-    when the server has surely not seen it.
+    when the server has surely not seen it. may_write: asked right before each write is sent.
     """
 
-    def __init__(self, client: ApiClient, seconds: float) -> None:
+    def __init__(self, client: ApiClient, seconds: float, may_write: Callable[[], bool]) -> None:
         self._client = client
         self._timeout = aiohttp.ClientTimeout(total=seconds)
+        self._may_write = may_write
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, seconds: float) -> AsyncIterator[Self]:
+    async def connect(cls, seconds: float, may_write: Callable[[], bool] = lambda: True) -> AsyncIterator[Self]:
         """Connect as the pod's ServiceAccount, else as KUBECONFIG says. seconds: the most that one call may take."""
         configuration = Configuration()
         if "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -73,7 +74,7 @@ class Cluster:
         configuration.client_session_kwargs = {"trust_env": False}
         client = ApiClient(configuration)
         try:
-            yield cls(client, seconds)
+            yield cls(client, seconds, may_write)
         finally:
             await client.close()
 
@@ -162,6 +163,8 @@ class Cluster:
         self, method: str, path: str, query: Mapping[str, str], body: Object | None, content_type: str
     ) -> Object:
         for delay in (*RETRY_DELAYS, None):
+            if method != "GET" and not self._may_write():
+                raise errors.NotLeading("another operator leads by now")
             try:
                 async with await self._send(method, path, query, body, content_type, self._timeout) as response:
                     answer: Object = json.loads(await response.read())

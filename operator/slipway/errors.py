@@ -67,3 +67,7 @@ class Unavailable(ApiError):
 
 class Throttled(Unavailable):
     """The API server refused the call unseen, to protect itself."""
+
+
+class NotLeading(Unavailable):
+    """Nothing was sent: this operator's lease has run out."""

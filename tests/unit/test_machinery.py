@@ -339,11 +339,12 @@ def test_a_list_tells_what_the_watch_missed() -> None:
     for uid, version in (("same", 1), ("old", 2), ("gone", 3), ("newer-than-the-list", 50)):
         cache.put(an_object(uid, version, "o"))
     listed = [an_object("same", 1, "o"), an_object("old", 7, "o"), an_object("new", 8, "o")]
-    changed = cache.replace(listed, "40")
-    assert {o["metadata"]["uid"] for o in changed} == {"old", "gone", "new"}
+    gone, fresh = cache.replace(listed, "40")
+    assert [o["metadata"]["uid"] for o in gone] == ["gone"]
+    assert {o["metadata"]["uid"] for o in fresh} == {"old", "new"}
     assert versions(cache) == {"same": 1, "old": 7, "new": 8, "newer-than-the-list": 50}
     assert sorted(cache.owned_by("o")) == ["name-new", "name-newer-than-the-list", "name-old", "name-same"]
-    assert cache.replace(listed, "40") == []
+    assert cache.replace(listed, "40") == ([], [])
     cache.put(an_object("gone", 60, "o"))
     assert "gone" not in versions(cache)
 

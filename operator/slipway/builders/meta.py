@@ -8,6 +8,11 @@ MANAGER = "slipway"
 TENANT = f"{GROUP}/tenant"
 
 
+def label_of(kind: Kind) -> str:
+    """Label on the children of a kind's resources; its value is the resource's name."""
+    return f"{kind.group}/{kind.singular}"
+
+
 def labels(owner: Resource) -> dict[str, str]:
     """Labels by which people and watches find the children of a resource."""
     kind = owner.kind_of
@@ -15,7 +20,7 @@ def labels(owner: Resource) -> dict[str, str]:
         "app.kubernetes.io/name": kind.singular,
         MANAGED_BY: MANAGER,
         "app.kubernetes.io/part-of": "slipway",
-        f"{kind.group}/{kind.singular}": owner.metadata.name,
+        label_of(kind): owner.metadata.name,
         f"{kind.group}/uid": owner.metadata.uid,
     }
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Protocol
 
 from slipway.api.kinds import Kind
-from slipway.api.meta import Object
-from slipway.builders.meta import MANAGED_BY, MANAGER
+from slipway.api.meta import Object, ObjectMeta
+from slipway.builders.meta import MANAGED_BY, MANAGER, label_of
 from slipway.cache import ObjectCache, View, owner_uid
 from slipway.cluster import Cluster
+from slipway.errors import NotFound
 from slipway.reconcilers.children import Children
 from slipway.reconcilers.deadlines import Deadlines
+from slipway.reconcilers.hearing import Hearing
 from slipway.reconcilers.queue import WorkQueue
 from slipway.settings import Settings
 
@@ -31,8 +33,11 @@ class Reconciler(Protocol):
         self, cluster: Cluster, settings: Settings, resources: ObjectCache, children: Children, deadlines: Deadlines
     ) -> None: ...
 
-    async def refresh(self) -> None:
-        """Read what else the verdicts need; before the first reconcile, and at each sweep."""
+    async def refresh(self) -> Iterable[str]:
+        """Read what else the verdicts need; before the first reconcile, and at each sweep.
+
+        Returns the UIDs of resources that must be looked at for it.
+        """
 
     def restore(self) -> None:
         """Rebuild from the caches what is kept in memory alone; once, before the first reconcile."""
@@ -56,6 +61,8 @@ class Controller:
         )
         self._queue = WorkQueue(settings.workers)
         self._deadlines = Deadlines(self._queue.add)
+        self._hearing = Hearing()
+        self._suspects: set[str] = set()  # children without an owner at the last sweep
         self._reconciler = reconciler(cluster, settings, self._own, self._children, self._deadlines)
 
     @property
@@ -74,15 +81,25 @@ class Controller:
             self._queue.add(resource["metadata"]["uid"])
 
     async def run(self) -> None:
-        """Reconcile until cancelled."""
+        """Reconcile until closed, and what was begun then is done, or until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._queue.run(self._reconciler.reconcile))
-            group.create_task(self._deadlines.run())
-            group.create_task(self._sweep())
+            beside = [group.create_task(self._deadlines.run()), group.create_task(self._sweep())]
+            await self._queue.run(self._reconciler.reconcile)
+            for task in beside:
+                task.cancel()
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._queue.close()
+
+    def deaf(self) -> str | None:
+        """Which watches bring nothing any more; None while all is well."""
+        return self._hearing.deaf()
 
     def seen(self, kind: Kind, change: str | None, obj: Object) -> None:
         """Take in one watch event. change: ADDED, MODIFIED, DELETED, or None for one of the first list."""
-        cache = self._own if kind == self.kind else self._children.caches[kind]
+        self._hearing.heard(change, obj)
+        cache = self._cache(kind)
         if change == "DELETED":
             cache.remove(obj)
         else:
@@ -96,12 +113,22 @@ class Controller:
 
     async def _list(self) -> list[tuple[Kind, Object]]:
         """Compare the caches with the cluster; returns what the watches missed."""
-        own, version = await self._cluster.list(self.kind, self._namespace)
-        missed = [(self.kind, obj) for obj in self._own.replace(own, version)]
-        for kind, cache in self._children.caches.items():
-            children, version = await self._cluster.list(kind, self._namespace, CHILDREN)
-            missed += [(kind, obj) for obj in cache.replace(children, version)]
+        missed = []
+        for kind in self.kinds:
+            objects, version = await self._cluster.list(kind, self._namespace, self._selector(kind))
+            gone, fresh = self._cache(kind).replace(objects, version)
+            for obj in gone:
+                self._hearing.gone(obj)
+            for obj in fresh:
+                self._hearing.missed(kind, obj)
+            missed += [(kind, obj) for obj in gone + fresh]
         return missed
+
+    def _cache(self, kind: Kind) -> ObjectCache:
+        return self._own if kind == self.kind else self._children.caches[kind]
+
+    def _selector(self, kind: Kind) -> str:
+        return "" if kind == self.kind else CHILDREN
 
     async def _sweep(self) -> None:
         while True:
@@ -109,6 +136,33 @@ class Controller:
             try:
                 for kind, obj in await self._list():
                     self._enqueue(kind, obj)
-                await self._reconciler.refresh()
+                await self._remove_orphans()
+                for uid in await self._reconciler.refresh():
+                    self._queue.add(uid)
             except Exception as error:
                 log.warning("the sweep over %s failed, again in %g s: %s", self.kind.plural, self._sweep_seconds, error)
+
+    async def _remove_orphans(self) -> None:
+        """Delete children that no resource owns, once two sweeps in a row saw them so.
+
+        Kubernetes collects those of a deleted owner; not those that were let go (`kubectl delete --cascade=orphan`).
+        """
+        orphans = {
+            obj["metadata"]["uid"]: (kind, obj["metadata"]["name"])
+            for kind, cache in self._children.caches.items()
+            for obj in cache
+            if self._own.get(owner_uid(obj) or "") is None
+        }
+        for uid in self._suspects & orphans.keys():
+            await self._remove_orphan(uid, *orphans[uid])
+        self._suspects = set(orphans)
+
+    async def _remove_orphan(self, uid: str, kind: Kind, name: str) -> None:
+        try:
+            found = await self._cluster.get(kind, name, self._namespace)
+        except NotFound:
+            return
+        metadata = ObjectMeta.model_validate(found["metadata"])
+        if metadata.uid == uid and label_of(self.kind) in metadata.labels:
+            log.info("%s %s belongs to no %s, deleting it", kind.singular, name, self.kind.singular)
+            await self._cluster.delete(kind, metadata)

@@ -3,12 +3,18 @@
 import asyncio
 import functools
 import logging
+import signal
+import socket
+from collections.abc import Coroutine, Iterable
 from typing import Any, cast
+from uuid import uuid4
 
 import kopf
 
 from slipway.api.kinds import GROUP, Kind
 from slipway.cluster import Cluster
+from slipway.errors import Unavailable
+from slipway.lease import Lease
 from slipway.reconcilers.controller import CHILDREN, Controller
 from slipway.reconcilers.stack import StackReconciler
 from slipway.settings import Settings
@@ -16,37 +22,96 @@ from slipway.settings import Settings
 log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, liveness: str | None) -> None:
-    """Reconcile until SIGTERM or SIGINT; any task that fails ends the process, whose restart loses nothing.
+DRAIN_SECONDS = 15.0
+"""What is under way at the end may take so long: a reconcile is a few calls to the API server."""
 
-    liveness: URL on which kopf answers health checks (`http://127.0.0.1:8081/healthz`).
-    """
-    async with Cluster.connect(settings.request_timeout) as cluster:
-        namespace = settings.stack_namespace
-        controllers = [
-            Controller(StackReconciler, cluster, settings, namespace, sweep=settings.stack_scheduler_interval)
-        ]
+
+async def run(settings: Settings) -> None:
+    """Stand by and lead in turn until SIGTERM or SIGINT. What fails ends the process: a restart loses nothing."""
+    stop = asyncio.Event()
+    identity = f"{socket.gethostname()}_{uuid4().hex[:8]}"
+    async with Cluster.connect(settings.lease_duration / 4) as own:
+        lease = Lease(own, settings.namespace, identity, settings.lease_duration)
+        _stop_on_signals(stop)
+        while not stop.is_set():
+            log.info("standing by as %s", identity)
+            await _until_first(lease.acquire(), stop.wait())
+            if lease.held():
+                await _lead_until_lost(settings, lease, stop)
+                await lease.release()
+
+
+async def _lead_until_lost(settings: Settings, lease: Lease, stop: asyncio.Event) -> None:
+    try:
+        await _until_first(lease.keep(), _lead(settings, lease, stop))
+    except Unavailable as error:
+        log.warning("cannot begin to reconcile: %s", error)
+    finally:
+        _stop_on_signals(stop)  # kopf's handlers outlive it
+
+
+async def _lead(settings: Settings, lease: Lease, stop: asyncio.Event) -> None:
+    """Reconcile until cancelled or until `stop` is set, and what is under way then is finished."""
+    async with Cluster.connect(settings.request_timeout, lease.held) as cluster:
+        namespace, sweep = settings.stack_namespace, settings.stack_scheduler_interval
+        controllers = [Controller(StackReconciler, cluster, settings, namespace, sweep)]
         for controller in controllers:
             await controller.start()
+        watches = await _watches(controllers, namespace)
+        _stop_on_signals(stop)  # kopf took them for itself
         log.info("reconciling in namespace %s", namespace)
         work = [asyncio.create_task(controller.run()) for controller in controllers]
-        watches = asyncio.create_task(
-            kopf.operator(
-                registry=_registry(controllers),
-                settings=_kopf_settings(controllers),
-                standalone=True,
-                namespaces=[namespace],
-                liveness_endpoint=liveness,
-            )
-        )
+        stopping = asyncio.create_task(stop.wait())
         try:
-            done, _ = await asyncio.wait([watches, *work], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await _first((stopping, watches, *work))
+            for controller in controllers:
+                controller.close()
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await asyncio.gather(*work)
+        except TimeoutError:
+            log.warning("not all was finished within %g s: the next leader goes on from there", DRAIN_SECONDS)
         finally:
-            for task in (watches, *work):
-                task.cancel()
-            await asyncio.gather(watches, *work, return_exceptions=True)
+            await _end(stopping, *work)
+            await _end(watches)  # as the last one: kopf cancels whatever was begun after it
+
+
+async def _watches(controllers: list[Controller], namespace: str) -> asyncio.Task[None]:
+    """kopf at work; it tells the controllers what it sees."""
+    before = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=_registry(controllers),
+        settings=_kopf_settings(controllers),
+        standalone=True,
+        namespaces=[namespace],
+    )
+    return asyncio.create_task(kopf.run_tasks(tasks, ignored=before))
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _until_first(*jobs: Coroutine[Any, Any, Any]) -> None:
+    """Run them until one ends, and cancel the others. What failed is raised."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        await _first(tasks)
+    finally:
+        await _end(*tasks)
+
+
+async def _first(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Wait until one of them ends. What failed is raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _registry(controllers: list[Controller]) -> kopf.OperatorRegistry:

@@ -29,6 +29,7 @@ class WorkQueue:
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
         self._wakeup = asyncio.Semaphore(0)
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -40,8 +41,14 @@ class WorkQueue:
             self._waiting[key] = None
             self._wakeup.release()
 
+    def close(self) -> None:
+        """Take up nothing more; `run` ends when what is under way is done."""
+        self._closed = True
+        for _ in range(self._workers):
+            self._wakeup.release()
+
     async def run(self, reconcile: Reconcile) -> None:
-        """Work until cancelled."""
+        """Work until closed or cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._work(reconcile))
@@ -49,6 +56,8 @@ class WorkQueue:
     async def _work(self, reconcile: Reconcile) -> None:
         while True:
             await self._wakeup.acquire()
+            if self._closed:
+                return
             key = next(iter(self._waiting))
             del self._waiting[key]
             self._active.add(key)

@@ -41,13 +41,17 @@ class StackReconciler:
         self._stacks = resources
         self._children = children
         self._deadlines = deadlines
+        self._nodes: set[str] = set()
         self.ledger = Ledger(settings)
         self._parts = StackParts(cluster, children, self.ledger)
 
-    async def refresh(self) -> None:
-        """Learn what the nodes have to give."""
+    async def refresh(self) -> list[str]:
+        """Learn what the nodes have to give; returns the Stacks whose node is gone."""
         nodes, _ = await self._cluster.list(NODE)
         self.ledger.capacity = rules.allocatable(nodes)
+        self._nodes = {node["metadata"]["name"] for node in nodes}
+        placed = ((s["metadata"]["uid"], s.get("status", {}).get("nodeName")) for s in self._stacks)
+        return [uid for uid, node in placed if node and node not in self._nodes]
 
     def restore(self) -> None:
         """Give every Stack that already has its Service the claim that it was admitted with."""
@@ -137,10 +141,11 @@ class StackReconciler:
         uid, status, pod_name = stack.metadata.uid, stack.status, builder.pod_name(stack)
         if not stack.observed or status.pod_name != pod_name or not status.node_name or not status.service_name:
             return
-        if not self._children.find(POD, uid, pod_name):
+        pod = self._children.find(POD, uid, pod_name)
+        if (pod is None or status.node_name not in self._nodes) and await self._node_gone(status.node_name):
+            raise Refusal(Reason.NODE_DELETED, f"node {status.node_name} was deleted, and the pod with it")
+        if pod is None:
             await self._delete_stray_pod(stack, pod_name)
-            if await self._node_gone(status.node_name):
-                raise Refusal(Reason.NODE_DELETED, f"node {status.node_name} was deleted, and the pod with it")
             raise Refusal(Reason.POD_DELETED, f"pod {pod_name} was deleted")
         if not self._children.find(SERVICE, uid, status.service_name):
             raise Refusal(Reason.SERVICE_DELETED, f"service {status.service_name} was deleted")
