@@ -6,10 +6,11 @@ import pytest
 
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK
 from slipway.api.stack import Reason
+from slipway.reconcilers import hearing
 from tests.functional.test_stack_operator import children, reason, reasons, settings
 from tests.support import api_answers
 from tests.support.fake_api import FakeApi
-from tests.support.objects import a_node, a_stack
+from tests.support.objects import a_node, a_service, a_stack
 from tests.support.operator import Clock, Operator
 from tests.support.until import until
 
@@ -95,6 +96,73 @@ async def test_a_pod_that_takes_its_time_to_go(api: FakeApi) -> None:
         api.finish(POD, pod)
         await operator.settled()
         assert reason(api, type_="Stalled") == Reason.POD_DELETED
+
+
+async def test_a_deleted_node_ends_its_stacks_before_their_pods_are_collected(api: FakeApi) -> None:
+    """The garbage collector lets a pod of a deleted node stand for a minute."""
+    async with Operator(api, settings(), sweep=0.002):
+        api.put(STACK, a_stack())
+        await until(lambda: reason(api) == Reason.RUNNING)
+        api.remove(NODE, "node-1")
+        await until(lambda: reason(api, type_="Stalled") == Reason.NODE_DELETED)
+        await until(lambda: children(api) == 0)
+
+
+async def test_children_without_an_owner_are_swept_away(api: FakeApi) -> None:
+    """As `kubectl delete --cascade=orphan` leaves them."""
+    async with Operator(api, settings(), sweep=0.002):
+        api.put(STACK, a_stack())
+        await until(lambda: reason(api) == Reason.RUNNING)
+        for kind in (POD, SERVICE, NETWORK_POLICY):
+            for name in api.names(kind):
+                api.edit(kind, name, lambda obj: obj["metadata"].update(ownerReferences=[]))
+        api.remove(STACK, "stack-1-2")
+        await until(lambda: children(api) == 0)
+
+
+@pytest.mark.parametrize("labels", [{}, {"app.kubernetes.io/managed-by": "slipway", "slipway.dev/other": "x"}])
+async def test_what_is_not_ours_is_not_swept_away(api: FakeApi, labels: dict[str, str]) -> None:
+    service = a_service("theirs", 30500)
+    service["metadata"]["labels"] = labels
+    api.put(SERVICE, service)
+    async with Operator(api, settings(), sweep=0.002):
+        seen = api.lists
+        await until(lambda: api.lists > seen + 50)
+    assert api.names(SERVICE) == ["theirs"]
+
+
+async def test_a_child_whose_owner_is_just_seen_late_stays(api: FakeApi) -> None:
+    async with Operator(api, settings(), sweep=0.002) as operator:
+        for problem in range(1, 5):
+            api.put(STACK, a_stack(1, problem))
+            await operator.settled()
+        seen = api.lists
+        await until(lambda: api.lists > seen + 50)
+        assert api.changes(POD, "DELETED") == 0
+
+
+async def test_a_deaf_watch_is_noticed(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hearing, "DEAF_SECONDS", 0.02)
+    async with Operator(api, settings(), sweep=0.005) as operator:
+        api.put(STACK, a_stack())
+        await until(lambda: reason(api) == Reason.RUNNING)
+        assert operator.controller.deaf() is None
+        operator.deaf_to = lambda event: event.kind == POD
+        api.edit(POD, api.names(POD)[0], lambda pod: pod["status"].update(message="changed"))
+        await until(lambda: operator.controller.deaf() == "the watch of pods is deaf")
+        operator.deaf_to = lambda event: False
+        api.edit(POD, api.names(POD)[0], lambda pod: pod["status"].update(message="once more"))
+        await until(lambda: operator.controller.deaf() is None)
+
+
+async def test_what_is_gone_makes_no_watch_deaf(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hearing, "DEAF_SECONDS", 0.0)
+    async with Operator(api, settings(), sweep=0.002) as operator:
+        operator.deaf_to = lambda event: True
+        api.put(STACK, a_stack())
+        await until(lambda: operator.controller.deaf() is not None)
+        api.remove(STACK, "stack-1-2")
+        await until(lambda: operator.controller.deaf() is None)
 
 
 async def test_a_missed_event_is_made_good_by_the_sweep(api: FakeApi) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from slipway.api.kinds import Kind
 from slipway.api.meta import Object, ObjectMeta
 from slipway.cluster import Cluster, _error
-from slipway.errors import Conflict, NotFound
+from slipway.errors import Conflict, NotFound, NotLeading
 from tests.support.api_answers import Answer
 from tests.support.fake_api import FakeApi, Write
 
@@ -19,6 +19,13 @@ class FakeCluster(Cluster):
         self.api = api
         self._left = dies_after
         self.died = asyncio.Event()
+        self.leads = True
+        """Whether its lease holds."""
+        self.runs = asyncio.Event()
+        """Cleared, the process is paused."""
+        self.runs.set()
+        self.slips = False
+        """Whether a pause comes between the look at the lease and the write."""
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         found: Object = await self._called(lambda: self.api.get(kind, name))
@@ -60,6 +67,10 @@ class FakeCluster(Cluster):
             return
 
     async def _wrote(self, verb: str, kind: Kind, name: str, do: Callable[[], Any]) -> Any:
+        if not self.slips:
+            await self.runs.wait()
+        if not self.leads:
+            raise NotLeading("another operator leads by now")
         answer = await self._called(do)
         self.api.writes.append(Write(verb, kind.plural, name))
         if self._left is not None:
@@ -70,6 +81,7 @@ class FakeCluster(Cluster):
         return answer
 
     async def _called(self, do: Callable[[], Any]) -> Any:
+        await self.runs.wait()
         await asyncio.sleep(0)  # as every call takes its time, others get a turn
         if self.died.is_set():
             await self._hang()

@@ -80,8 +80,13 @@ class Operator:
         self._unsubscribe()
         self._task.cancel()
         (ended,) = await asyncio.gather(self._task, return_exceptions=True)
-        if not isinstance(ended, asyncio.CancelledError) and error is None:
+        if isinstance(ended, Exception) and error is None:
             raise AssertionError("the operator ended by itself") from ended
+
+    async def ended(self) -> None:
+        """Until it has ended by itself."""
+        assert self._task
+        await asyncio.wait([self._task])
 
     @property
     def dead(self) -> bool:
