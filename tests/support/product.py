@@ -26,7 +26,9 @@ from tests.testbed.plan import choose_ports, port_free
 from tests.testbed.progress import Progress
 
 SYSTEM = "slipway-system"
-PREFERRED_PORTS = {"gateway": 8080, "operator": 8081}
+PREFERRED_PORTS = {"gateway": 8080, "operator": 8081, "gateway-2": 8090, "operator-2": 8091}
+PROGRAMS = {"operator": ["operator/main.py"], "gateway": ["-m", "api_gateway.app"]}
+PORT_SETTINGS = {"operator": "SLIPWAY_PROBE_PORT", "gateway": "SLIPWAY_PORT"}
 TOKEN_LIFE = "8760h"
 START_SECONDS = 60.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is no proxy's business
@@ -34,7 +36,10 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopbac
 
 @dataclass(frozen=True)
 class Product:
-    """Operator and gateway as two processes, each with its own ServiceAccount's token and rights."""
+    """Operator and gateway as processes, each with its own ServiceAccount's token and rights.
+
+    A process has the name of what it runs; the second one of a pair is called `operator-2`, `gateway-2`.
+    """
 
     cluster: Cluster
     progress: Progress
@@ -43,7 +48,11 @@ class Product:
     @property
     def gateway(self) -> str:
         """The gateway's URL."""
-        return f"http://127.0.0.1:{self.ports()['gateway']}"
+        return self.url("gateway")
+
+    def url(self, name: str) -> str:
+        """Where a process answers: a gateway to its clients, an operator to probes."""
+        return f"http://127.0.0.1:{self.ports()[name]}"
 
     @property
     def env_file(self) -> Path:
@@ -57,16 +66,15 @@ class Product:
         with self.progress.step("installing CRDs, namespaces and RBAC"):
             self.install()
         with self.progress.step("starting operator and gateway"):
-            ports = self.ports()
-            self._start("operator", ["operator/main.py", "--liveness", self._liveness()], settings)
-            self._start("gateway", ["-m", "api_gateway.app"], {"SLIPWAY_PORT": str(ports["gateway"]), **settings})
-            self._wait("operator", self._liveness())
-            self._wait("gateway", f"{self.gateway}/readyz")
+            for name in PROGRAMS:
+                self.spawn(name, settings)
+            for name in PROGRAMS:
+                self.wait_ready(name)
         self._write_env()
 
     def down(self) -> None:
-        """End both processes; what they made in the cluster stays."""
-        for name in ("gateway", "operator"):
+        """End the processes; what they made in the cluster stays."""
+        for name in PREFERRED_PORTS:
             self.stop(name)
         for path in (self.env_file, self.home / "ports.json", *self.home.glob("slipway-*.kubeconfig")):
             path.unlink(missing_ok=True)
@@ -74,7 +82,7 @@ class Product:
             shutil.rmtree(self.home / folder, ignore_errors=True)
 
     def running(self) -> bool:
-        return all(processes.alive(self.record(name)) for name in ("operator", "gateway"))
+        return all(processes.alive(self.record(name)) for name in PROGRAMS)
 
     def record(self, name: str) -> processes.Record | None:
         return processes.load(self.home / "processes", name)
@@ -111,19 +119,25 @@ class Product:
         return path
 
     def ports(self) -> dict[str, int]:
-        """Where the two listen: chosen once, and kept."""
+        """Where they listen: chosen once, and kept."""
         path = self.home / "ports.json"
-        if not path.exists():
-            write_whole(path, json.dumps(choose_ports(PREFERRED_PORTS, port_free)))
-        ports: dict[str, int] = json.loads(path.read_text())
+        ports: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        if ports.keys() != PREFERRED_PORTS.keys():
+            ports = choose_ports(PREFERRED_PORTS, port_free)
+            write_whole(path, json.dumps(ports))
         return ports
 
-    def _liveness(self) -> str:
-        return f"http://127.0.0.1:{self.ports()['operator']}/healthz"
-
-    def _start(self, name: str, arguments: list[str], settings: Mapping[str, str]) -> None:
-        kubeconfig = self.kubeconfig(f"slipway-{name}")
-        environment = {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": f"{REPO / 'operator'}:{REPO}", **settings}
+    def spawn(self, name: str, settings: Mapping[str, str] = {}) -> None:
+        """Start it, unless it runs already and is up to date."""
+        program = name.partition("-")[0]
+        arguments = PROGRAMS[program]
+        kubeconfig = self.kubeconfig(f"slipway-{program}")
+        environment = {
+            "KUBECONFIG": str(kubeconfig),
+            "PYTHONPATH": f"{REPO / 'operator'}:{REPO}",
+            PORT_SETTINGS[program]: str(self.ports()[name]),
+            **settings,
+        }
         fingerprint = _fingerprint(arguments, environment, kubeconfig)
         record = self.record(name)
         if record and processes.alive(record) and record.fingerprint == fingerprint:
@@ -139,11 +153,11 @@ class Product:
             fingerprint=fingerprint,
         )
 
-    def _wait(self, name: str, url: str) -> None:
-        deadline = time.monotonic() + START_SECONDS
+    def wait_ready(self, name: str) -> None:
+        url, deadline = f"{self.url(name)}/readyz", time.monotonic() + START_SECONDS
         while text(url) is None:
             if not processes.alive(self.record(name)) or time.monotonic() > deadline:
-                raise ClusterError(f"the {name} does not answer at {url}:\n{processes.tail(self.log(name))}")
+                raise ClusterError(f"{name} is not ready at {url}:\n{processes.tail(self.log(name))}")
             time.sleep(0.1)
 
     def _write_env(self) -> None:
