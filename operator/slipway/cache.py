@@ -58,6 +58,10 @@ class ObjectCache:
     def __len__(self) -> int:
         return len(self._objects)
 
+    def snapshot(self) -> list[Object]:
+        """All of them, as they are now; safe to call from another thread, where to iterate is not."""
+        return list(self._objects.values())
+
     def get(self, uid: str) -> Object | None:
         return self._objects.get(uid)
 

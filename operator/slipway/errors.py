@@ -17,6 +17,10 @@ class InvalidInput(SlipwayError):
         self.expected = expected
 
 
+class CannotListen(SlipwayError):
+    """The address for health and metrics cannot be had."""
+
+
 class ApiError(SlipwayError):
     """The API server said no. `str(error)` is its message."""
 

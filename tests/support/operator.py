@@ -9,10 +9,13 @@ from typing import Any, Self
 
 import pytest
 
-from slipway.api.kinds import STACK
+from slipway.api.kinds import STACK, Kind
+from slipway.api.meta import ObjectMeta
+from slipway.builders.event import Notice
 from slipway.reconcilers import deadlines, queue
 from slipway.reconcilers import stack as stack_reconciler
 from slipway.reconcilers.controller import CHILDREN, Controller
+from slipway.reconcilers.events import Recorder
 from slipway.reconcilers.stack import StackReconciler
 from slipway.settings import Settings
 from tests.support.fake_api import Event, FakeApi, matches
@@ -48,6 +51,17 @@ class Clock:
         monkeypatch.setattr(queue, "LONGEST_DELAY", 0.004)
 
 
+class Memory(Recorder):
+    """Keeps what it is told, and writes nothing: Events would be among the writes that tests count."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        super().__init__(cluster)
+        self.told: list[tuple[ObjectMeta, Notice]] = []
+
+    def tell(self, kind: Kind, metadata: ObjectMeta, notice: Notice) -> None:
+        self.told.append((metadata, notice))
+
+
 class Operator:
     """One life of the operator; entered, it has listed and works."""
 
@@ -56,7 +70,8 @@ class Operator:
     ) -> None:
         self.api = api
         self.cluster = FakeCluster(api, dies_after)
-        self.controller = Controller(StackReconciler, self.cluster, settings, NAMESPACE, sweep)
+        self.events = Memory(self.cluster)
+        self.controller = Controller(StackReconciler, self.cluster, settings, NAMESPACE, sweep, self.events)
         self.deaf_to: Callable[[Event], bool] = lambda _: False
         """Events that its watches lose."""
         self._task: asyncio.Task[None] | None = None

@@ -27,7 +27,7 @@ from tests.support.until import until
 
 @asynccontextmanager
 async def working(reconcile: Callable[[str], Awaitable[None]], workers: int = 4) -> AsyncIterator[WorkQueue]:
-    queue = WorkQueue(workers)
+    queue = WorkQueue(workers, "Stack")
     task = asyncio.create_task(queue.run(reconcile))
     try:
         yield queue
@@ -142,7 +142,7 @@ async def test_keys_do_not_march_in_step(monkeypatch: pytest.MonkeyPatch) -> Non
     delays: set[float] = set()
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "call_later", lambda delay, *_: delays.add(delay))
-    queue = WorkQueue(1)
+    queue = WorkQueue(1, "Stack")
     for number in range(20):
         queue._back_off(str(number), Conflict("changed"))
     monkeypatch.undo()
@@ -433,7 +433,7 @@ def test_covers_our_labels(labels: Any, expected: bool) -> None:
 
 
 async def test_backing_off_has_no_end() -> None:
-    queue = WorkQueue(1)
+    queue = WorkQueue(1, "Stack")
     queue._failures["a"] = 5000
     queue._back_off("a", Unavailable("away"))
     assert queue._failures["a"] == 5001

@@ -36,6 +36,21 @@ class Reason(StrEnum):
     NODE_DELETED = "NodeDeleted"
 
 
+REFUSED = frozenset(
+    {
+        Reason.POD_SPEC_INVALID,
+        Reason.LIMIT_RANGE_EXCEEDED,
+        Reason.ALREADY_EXISTS,
+        Reason.USER_LIMIT_REACHED,
+        Reason.NODE_PORTS_EXHAUSTED,
+        Reason.CLUSTER_SATURATED,
+        Reason.RESOURCE_QUOTA_EXCEEDED,
+        Reason.SCHEDULING_TIMEOUT,
+        Reason.REJECTED,
+    }
+)
+"""Reasons of a Stack that may not run."""
+
 LOST = frozenset({Reason.POD_DELETED, Reason.SERVICE_DELETED, Reason.NODE_DELETED})
 """Reasons of a Stack that lost a part of itself, and is removed for it."""
 

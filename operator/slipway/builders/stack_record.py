@@ -74,7 +74,12 @@ def record(stack: Stack) -> StackRecord:
 
 def state(stack: Stack) -> State:
     ready = stack.status.condition("Ready")
-    return STATES.get(ready.reason, "failed") if ready else "creating"
+    return state_of(ready.reason if ready else None)
+
+
+def state_of(reason: str | None) -> State:
+    """reason: of the Ready condition; None while there is none."""
+    return STATES.get(reason, "failed") if reason else "creating"
 
 
 class _Plain(yaml.CSafeDumper):

@@ -5,14 +5,18 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Protocol
 
+from prometheus_client.core import Metric
+
 from slipway.api.kinds import Kind
 from slipway.api.meta import Object, ObjectMeta
 from slipway.builders.meta import MANAGED_BY, MANAGER, label_of
 from slipway.cache import ObjectCache, View, owner_uid
 from slipway.cluster import Cluster
 from slipway.errors import NotFound
+from slipway.metrics import CONTROLLERS, MISSED
 from slipway.reconcilers.children import Children
 from slipway.reconcilers.deadlines import Deadlines
+from slipway.reconcilers.events import Recorder
 from slipway.reconcilers.hearing import Hearing
 from slipway.reconcilers.queue import WorkQueue
 from slipway.settings import Settings
@@ -30,7 +34,13 @@ class Reconciler(Protocol):
     child_kinds: ClassVar[Mapping[Kind, View]]
 
     def __init__(
-        self, cluster: Cluster, settings: Settings, resources: ObjectCache, children: Children, deadlines: Deadlines
+        self,
+        cluster: Cluster,
+        settings: Settings,
+        resources: ObjectCache,
+        children: Children,
+        deadlines: Deadlines,
+        events: Recorder,
     ) -> None: ...
 
     async def refresh(self) -> Iterable[str]:
@@ -44,12 +54,21 @@ class Reconciler(Protocol):
 
     async def reconcile(self, uid: str) -> None: ...
 
+    def measured(self) -> Iterable[Metric]:
+        """The figures of this kind alone, at a scrape: called from another thread."""
+
 
 class Controller:
-    """Runs the reconciler of one kind in one namespace."""
+    """Runs the reconciler of one kind in one namespace. events: its own, unless it is to tell someone else."""
 
     def __init__(
-        self, reconciler: type[Reconciler], cluster: Cluster, settings: Settings, namespace: str, sweep: float
+        self,
+        reconciler: type[Reconciler],
+        cluster: Cluster,
+        settings: Settings,
+        namespace: str,
+        sweep: float,
+        events: Recorder | None = None,
     ) -> None:
         self.kind = reconciler.kind
         self._cluster = cluster
@@ -59,11 +78,12 @@ class Controller:
         self._children = Children(
             cluster, namespace, {kind: ObjectCache(view) for kind, view in reconciler.child_kinds.items()}
         )
-        self._queue = WorkQueue(settings.workers)
+        self._queue = WorkQueue(settings.workers, self.kind.kind)
         self._deadlines = Deadlines(self._queue.add)
         self._hearing = Hearing()
         self._suspects: set[str] = set()  # children without an owner at the last sweep
-        self._reconciler = reconciler(cluster, settings, self._own, self._children, self._deadlines)
+        self._events = events or Recorder(cluster)
+        self._reconciler = reconciler(cluster, settings, self._own, self._children, self._deadlines, self._events)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -82,11 +102,13 @@ class Controller:
 
     async def run(self) -> None:
         """Reconcile until closed, and what was begun then is done, or until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._deadlines.run()), group.create_task(self._sweep())]
-            await self._queue.run(self._reconciler.reconcile)
-            for task in beside:
-                task.cancel()
+        with CONTROLLERS.shown(self.kind, self._queue, self._reconciler.measured):
+            async with asyncio.TaskGroup() as group:
+                jobs = (self._deadlines.run(), self._sweep(), self._events.run())
+                beside = [group.create_task(job) for job in jobs]
+                await self._queue.run(self._reconciler.reconcile)
+                for task in beside:
+                    task.cancel()
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -135,6 +157,7 @@ class Controller:
             await asyncio.sleep(self._sweep_seconds)
             try:
                 for kind, obj in await self._list():
+                    MISSED.labels(kind.kind).inc()
                     self._enqueue(kind, obj)
                 await self._remove_orphans()
                 for uid in await self._reconciler.refresh():

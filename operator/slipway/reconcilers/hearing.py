@@ -28,7 +28,7 @@ class Hearing:
         self._missed.pop(obj["metadata"]["uid"], None)
 
     def deaf(self) -> str | None:
-        """What the watches do not bring any more; None while all is well."""
+        """What the watches do not bring any more; None while all is well. Safe to call from another thread."""
         now = monotonic()
-        kinds = {kind.plural for kind, _, since in self._missed.values() if now - since > DEAF_SECONDS}
+        kinds = {kind.plural for kind, _, since in list(self._missed.values()) if now - since > DEAF_SECONDS}
         return f"the watch of {', '.join(sorted(kinds))} is deaf" if kinds else None

@@ -40,6 +40,15 @@ class Ledger:
         self._reserved = Capacity(0, 0)
         self.capacity = Capacity(0, 0)  # of the nodes; kept by the sweep
 
+    @property
+    def ports(self) -> tuple[int, int]:
+        """(held by Stacks, all there are)"""
+        return len(self._ports), self._settings.stack_nodeport_max - self._settings.stack_nodeport_min + 1
+
+    @property
+    def reserved(self) -> Capacity:
+        return self._reserved
+
     def admit(self, stack: Stack, asked: Capacity) -> Claim:
         """The Stack's claim, made now if it has none. Raises Refusal, and then holds nothing."""
         uid, user = stack.metadata.uid, _user(stack)

@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from random import SystemRandom
+from time import perf_counter
 
 from slipway.errors import ApiError, Conflict, NotFound
+from slipway.metrics import Meter
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +22,13 @@ class WorkQueue:
     """Keys to reconcile: each waits at most once, is never worked on twice at once, and backs off when it fails.
 
     A key added while it is worked on is worked on once more.
+    kind: what the keys are of, for the figures.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, kind: str) -> None:
         self._workers = workers
-        self._waiting: dict[str, None] = {}  # an ordered set
+        self._meter = Meter(kind)
+        self._waiting: dict[str, float] = {}  # in order; since when
         self._active: set[str] = set()
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
@@ -34,11 +38,15 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def active(self) -> int:
+        return len(self._active)
+
     def add(self, key: str) -> None:
         if key in self._active:
             self._again.add(key)
         elif key not in self._waiting:
-            self._waiting[key] = None
+            self._waiting[key] = perf_counter()
             self._wakeup.release()
 
     def close(self) -> None:
@@ -59,12 +67,14 @@ class WorkQueue:
             if self._closed:
                 return
             key = next(iter(self._waiting))
-            del self._waiting[key]
+            started = self._meter.taken(self._waiting.pop(key))
             self._active.add(key)
             try:
                 await reconcile(key)
                 self._failures.pop(key, None)
+                self._meter.ended(started, None)
             except Exception as error:
+                self._meter.ended(started, error)
                 self._back_off(key, error)
             finally:
                 self._active.discard(key)

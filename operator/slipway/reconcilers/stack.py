@@ -1,20 +1,27 @@
 """Stack: from the resource to its children and its status, again and again until they agree."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
+from prometheus_client.core import Metric
+
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
 from slipway.api.meta import REQUEST, Object, ObjectMeta
-from slipway.api.stack import LOST, Reason, Requested, Stack, StackStatus
+from slipway.api.stack import LOST, REFUSED, Reason, Requested, Stack, StackStatus
 from slipway.builders import stack as builder
+from slipway.builders import stack_events
+from slipway.builders.event import Notice
 from slipway.cache import ObjectCache, View, owner_uid, pod_view, whole
 from slipway.cluster import Cluster
 from slipway.errors import InvalidInput, NotFound
+from slipway.metrics import REFUSALS
 from slipway.observers import stack as observer
+from slipway.reconcilers import stack_metrics
 from slipway.reconcilers.children import Children
 from slipway.reconcilers.deadlines import Deadlines
+from slipway.reconcilers.events import Recorder
 from slipway.reconcilers.ledger import Claim, Ledger
 from slipway.reconcilers.stack_parts import StackParts
 from slipway.rules import stack as rules
@@ -32,7 +39,13 @@ class StackReconciler:
     child_kinds: ClassVar[Mapping[Kind, View]] = {POD: pod_view, SERVICE: whole, NETWORK_POLICY: whole}
 
     def __init__(
-        self, cluster: Cluster, settings: Settings, resources: ObjectCache, children: Children, deadlines: Deadlines
+        self,
+        cluster: Cluster,
+        settings: Settings,
+        resources: ObjectCache,
+        children: Children,
+        deadlines: Deadlines,
+        events: Recorder,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
@@ -42,6 +55,7 @@ class StackReconciler:
         self._children = children
         self._deadlines = deadlines
         self._nodes: set[str] = set()
+        self._events = events
         self.ledger = Ledger(settings)
         self._parts = StackParts(cluster, children, self.ledger)
 
@@ -52,6 +66,10 @@ class StackReconciler:
         self._nodes = {node["metadata"]["name"] for node in nodes}
         placed = ((s["metadata"]["uid"], s.get("status", {}).get("nodeName")) for s in self._stacks)
         return [uid for uid, node in placed if node and node not in self._nodes]
+
+    def measured(self) -> Iterable[Metric]:
+        """Figures, read in another thread."""
+        return stack_metrics.measured(self._stacks.snapshot(), self.ledger)
 
     def restore(self) -> None:
         """Give every Stack that already has its Service the claim that it was admitted with."""
@@ -183,6 +201,7 @@ class StackReconciler:
         if stack.spec.on_expiry == "Delete":
             log.info("stack %s: its time is over, deleting it", stack.metadata.name)
             await self._cluster.delete(STACK, stack.metadata)
+            self._tell(stack.metadata, [stack_events.expired(self._expires_at(stack))])
         elif _finished(stack):
             await self._children.removed(stack.metadata.uid)
         else:
@@ -221,7 +240,16 @@ class StackReconciler:
             ready = status.condition("Ready")
             log.info("stack %s: %s", stack.metadata.name, f"{ready.reason}: {ready.message}" if ready else "no status")
             removed: Object = dict.fromkeys(before.keys() - after.keys())
-            self._stacks.put(await self._cluster.patch_status(STACK, stack.metadata, removed | after))
+            written = await self._cluster.patch_status(STACK, stack.metadata, removed | after)
+            self._stacks.put(written)
+            version = {"resource_version": written["metadata"]["resourceVersion"]}
+            self._tell(stack.metadata.model_copy(update=version), stack_events.notices(stack.status, status))
+
+    def _tell(self, about: ObjectMeta, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            self._events.tell(STACK, about, notice)
+            if notice.reason in REFUSED:
+                REFUSALS.labels(notice.reason).inc()
 
 
 def _finished(stack: Stack) -> bool:
