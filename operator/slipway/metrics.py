@@ -35,7 +35,7 @@ EVENTS_DROPPED = Counter("slipway_events_dropped", "Kubernetes Events that were 
 LEADER = Gauge("slipway_leader", "Whether this process reconciles", registry=REGISTRY)
 
 ProcessCollector(registry=REGISTRY)
-for refused in REFUSED:
+for refused in sorted(REFUSED):
     REFUSALS.labels(refused)  # a rate needs the zero before the first one
 
 

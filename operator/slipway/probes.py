@@ -112,7 +112,7 @@ class Probes:
         try:
             answer = self._answer(environ)
         except Exception:
-            log.exception("%s broke", environ["PATH_INFO"])
+            log.exception("answering %r broke", environ["PATH_INFO"])
             answer = _json("500 Internal Server Error", {"error": "internal server error"})
         length = ("Content-Length", str(len(answer.body)))
         start_response(answer.status, [*answer.headers, length, ("Cache-Control", "no-store")])
@@ -170,4 +170,6 @@ def _asked(name: str, check: Callable[[], str | None]) -> str | None:
 
 
 def _json(status: str, body: Mapping[str, object], *headers: tuple[str, str]) -> Answer:
-    return Answer(status, json.dumps(body).encode(), [("Content-Type", "application/json"), *headers])
+    return Answer(
+        status, json.dumps(body, separators=(",", ":")).encode(), [("Content-Type", "application/json"), *headers]
+    )

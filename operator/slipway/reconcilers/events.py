@@ -61,5 +61,5 @@ class Recorder:
         EVENTS_DROPPED.inc()
         self._lost += 1
         if monotonic() >= self._silent_until:
-            log.warning("%d Events are lost: %s", self._lost, why, exc_info=error)
+            log.warning("lost %d Event(s): %s", self._lost, why, exc_info=error)
             self._lost, self._silent_until = 0, monotonic() + COMPLAINT_SECONDS
