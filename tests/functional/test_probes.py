@@ -244,7 +244,8 @@ def ended(client: socket.socket) -> bool:
         return True
 
 
-def test_many_at_once_are_all_answered_by_few_threads() -> None:
+def test_many_at_once_are_all_answered_by_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_server, "CROWDED_SECONDS", 5.0)  # this machine may be busy
     most = 0
 
     def slow() -> str | None:

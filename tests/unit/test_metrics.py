@@ -1,7 +1,9 @@
 """The operator's figures."""
 
 import asyncio
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -140,6 +142,16 @@ async def test_the_queue_measures_the_wait_and_the_work(monkeypatch: pytest.Monk
     await asyncio.gather(task, return_exceptions=True)
     assert waited() == 2 + 3  # b waited for a's end
     assert active == [(1, 1), (0, 1)]
+
+
+def test_the_manual_names_them_all_and_no_other() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (section,) = re.findall(r"^## Operator$(.*?)(?=^## |\Z)", manual, re.MULTILINE | re.DOTALL)
+    named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bslipway_[a-z_]+", section)}
+    with metrics.CONTROLLERS.shown(STACK, Waiting(0, 0), lambda: measured([], Ledger(some_settings()))):
+        found = list(metrics.REGISTRY.collect())
+    shown = {f.name + ("_total" if f.type == "counter" else "") for f in found if f.name.startswith("slipway_")}
+    assert named == shown
 
 
 # Stacks

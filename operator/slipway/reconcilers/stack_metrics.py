@@ -31,7 +31,7 @@ def _states(stacks: Iterable[Object]) -> Metric:
 
 
 def _reason(stack: Object) -> str | None:
-    """Of Ready. Read from the plain data: a thousand Stacks take a millisecond, parsed ones a hundred."""
+    """Of Ready. Read from the plain data: a thousand Stacks take a millisecond, parsed ones sixteen."""
     conditions = stack.get("status", {}).get("conditions", [])
     return next((c["reason"] for c in conditions if c["type"] == "Ready"), None)
 
