@@ -97,6 +97,10 @@ class Controllers:
             if self._sources.get(kind.kind) is source:
                 del self._sources[kind.kind]
 
+    @property
+    def running(self) -> bool:
+        return bool(self._sources)
+
     def collect(self) -> Iterator[Metric]:
         sources = self._sources.copy()
         depth = GaugeMetricFamily("slipway_queue_depth", "Resources that wait to be reconciled", labels=["kind"])
@@ -111,3 +115,4 @@ class Controllers:
 
 CONTROLLERS = Controllers()
 REGISTRY.register(CONTROLLERS)
+LEADER.set_function(lambda: float(CONTROLLERS.running))

@@ -234,11 +234,13 @@ async def test_an_operator_shows_its_figures_while_it_works(api: FakeApi, clock:
         assert figure("slipway_reserved_cpu_cores") == 1
         assert figure("slipway_allocatable_cpu_cores") == 8
         assert figure("slipway_queue_depth", kind="Stack") == 0
+        assert figure("slipway_leader") == 1
         api.remove(STACK, "stack-1-1")
         await operator.settled()
         assert figure("slipway_stacks", state="running") == 1
         assert worked() > 2
     assert figure("slipway_stacks", state="running") is None
+    assert figure("slipway_leader") == 0
     async with Operator(api, settings()) as again:  # the lead, once more
         await again.settled()
         assert figure("slipway_stacks", state="running") == 1

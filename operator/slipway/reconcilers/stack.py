@@ -9,20 +9,18 @@ from prometheus_client.core import Metric
 
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
 from slipway.api.meta import REQUEST, Object, ObjectMeta
-from slipway.api.stack import LOST, REFUSED, Reason, Requested, Stack, StackStatus
+from slipway.api.stack import LOST, Reason, Requested, Stack, StackStatus
 from slipway.builders import stack as builder
-from slipway.builders import stack_events
-from slipway.builders.event import Notice
 from slipway.cache import ObjectCache, View, owner_uid, pod_view, whole
 from slipway.cluster import Cluster
 from slipway.errors import InvalidInput, NotFound
-from slipway.metrics import REFUSALS
 from slipway.observers import stack as observer
 from slipway.reconcilers import stack_metrics
 from slipway.reconcilers.children import Children
 from slipway.reconcilers.deadlines import Deadlines
 from slipway.reconcilers.events import Recorder
 from slipway.reconcilers.ledger import Claim, Ledger
+from slipway.reconcilers.stack_news import StackNews
 from slipway.reconcilers.stack_parts import StackParts
 from slipway.rules import stack as rules
 from slipway.rules.pod_spec import NO_LIMITS, SanitizedPod, sanitize
@@ -55,7 +53,7 @@ class StackReconciler:
         self._children = children
         self._deadlines = deadlines
         self._nodes: set[str] = set()
-        self._events = events
+        self._news = StackNews(events)
         self.ledger = Ledger(settings)
         self._parts = StackParts(cluster, children, self.ledger)
 
@@ -201,7 +199,7 @@ class StackReconciler:
         if stack.spec.on_expiry == "Delete":
             log.info("stack %s: its time is over, deleting it", stack.metadata.name)
             await self._cluster.delete(STACK, stack.metadata)
-            self._tell(stack.metadata, [stack_events.expired(self._expires_at(stack))])
+            self._news.expired(stack, self._expires_at(stack))
         elif _finished(stack):
             await self._children.removed(stack.metadata.uid)
         else:
@@ -242,14 +240,7 @@ class StackReconciler:
             removed: Object = dict.fromkeys(before.keys() - after.keys())
             written = await self._cluster.patch_status(STACK, stack.metadata, removed | after)
             self._stacks.put(written)
-            version = {"resource_version": written["metadata"]["resourceVersion"]}
-            self._tell(stack.metadata.model_copy(update=version), stack_events.notices(stack.status, status))
-
-    def _tell(self, about: ObjectMeta, notices: Iterable[Notice]) -> None:
-        for notice in notices:
-            self._events.tell(STACK, about, notice)
-            if notice.reason in REFUSED:
-                REFUSALS.labels(notice.reason).inc()
+            self._news.changed(stack, status, written)
 
 
 def _finished(stack: Stack) -> bool:
