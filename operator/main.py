@@ -3,7 +3,7 @@
 import uvloop
 
 from slipway import log
-from slipway.errors import ApiError
+from slipway.errors import SlipwayError
 from slipway.reconcilers.operator import run
 from slipway.settings import load
 
@@ -13,7 +13,7 @@ def main() -> None:
     log.configure(settings.log_level)
     try:
         uvloop.run(run(settings))
-    except ApiError as error:  # what fails later is tried again
+    except SlipwayError as error:  # what fails later is tried again
         raise SystemExit(f"the operator cannot start: {error}") from error
 
 

@@ -44,6 +44,11 @@ class Lease:
         self._record: Object = {}  # as last seen
         self._seen_at = 0.0
         self._until = 0.0
+        self._informed_at = float("-inf")
+
+    def informed(self) -> bool:
+        """Whether we know, as of less than a duration ago, who leads."""
+        return self._clock() < self._informed_at + self._seconds
 
     def held(self) -> bool:
         """Whether we lead, now."""
@@ -88,6 +93,7 @@ class Lease:
         except NotFound:
             await self._write({}, self._spec(self._identity, transitions=0))
             return True
+        self._informed_at = self._clock()
         if record["metadata"]["resourceVersion"] != self._record.get("metadata", {}).get("resourceVersion"):
             self._record, self._seen_at = record, self._clock()
         spec = record.get("spec", {})
@@ -114,6 +120,7 @@ class Lease:
         else:
             body = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": {"name": NAME}, "spec": spec}
             self._record = await self._cluster.create(LEASE, body, self._namespace)
+        self._informed_at = self._clock()
         self._until = asked + SAFE_SHARE * self._seconds if spec["holderIdentity"] else 0.0
 
     def _spec(self, holder: str, transitions: int | None = None) -> Object:

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Coroutine, Iterable
+from contextlib import nullcontext
 from typing import Any, cast
 from uuid import uuid4
 
@@ -15,6 +16,8 @@ from slipway.api.kinds import GROUP, Kind
 from slipway.cluster import Cluster
 from slipway.errors import Unavailable
 from slipway.lease import Lease
+from slipway.metrics import LEADER, REGISTRY
+from slipway.probes import Heartbeat, Probes
 from slipway.reconcilers.controller import CHILDREN, Controller
 from slipway.reconcilers.stack import StackReconciler
 from slipway.settings import Settings
@@ -26,53 +29,95 @@ DRAIN_SECONDS = 15.0
 """What is under way at the end may take so long: a reconcile is a few calls to the API server."""
 
 
+class Operator:
+    """One process: it stands by and leads in turn."""
+
+    def __init__(self, settings: Settings, lease: Lease) -> None:
+        self._settings = settings
+        self._lease = lease
+        self._stop = asyncio.Event()
+        self._controllers: list[Controller] = []  # while leading
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. What fails ends the process: a restart loses nothing."""
+        self._stop_on_signals()
+        while not self._stop.is_set():
+            log.info("standing by")
+            await _until_first(self._lease.acquire(), self._stop.wait())
+            if self._lease.held():
+                await self._lead_until_lost()
+                await self._lease.release()
+
+    def deaf(self) -> str | None:
+        """Which watches bring nothing any more; None while all is well."""
+        return "; ".join(filter(None, (controller.deaf() for controller in self._controllers))) or None
+
+    def waiting(self) -> str | None:
+        """Why neither leading nor standing by; None while one of them is true."""
+        return None if self._lease.informed() else "the lease cannot be read: is the API server there?"
+
+    async def _lead_until_lost(self) -> None:
+        try:
+            await _until_first(self._lease.keep(), self._lead())
+        except Unavailable as error:
+            log.warning("cannot begin to reconcile: %s", error)
+        finally:
+            self._controllers = []
+            self._stop_on_signals()  # kopf's handlers outlive it
+
+    async def _lead(self) -> None:
+        """Reconcile until cancelled, or until told to stop, and what is under way then is finished."""
+        settings = self._settings
+        async with Cluster.connect(settings.request_timeout, self._lease.held) as cluster:
+            namespace, sweep = settings.stack_namespace, settings.stack_scheduler_interval
+            controllers = [Controller(StackReconciler, cluster, settings, namespace, sweep)]
+            for controller in controllers:
+                await controller.start()
+            watches = await _watches(controllers, namespace)
+            self._stop_on_signals()  # kopf took them for itself
+            self._controllers = controllers
+            log.info("reconciling in namespace %s", namespace)
+            work = [asyncio.create_task(controller.run()) for controller in controllers]
+            stopping = asyncio.create_task(self._stop.wait())
+            try:
+                await _first((stopping, watches, *work))
+                await _drained(controllers, work)
+            finally:
+                await _end(stopping, *work)
+                await _end(watches)  # as the last one: kopf cancels whatever was begun after it
+
+    def _stop_on_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+
 async def run(settings: Settings) -> None:
-    """Stand by and lead in turn until SIGTERM or SIGINT. What fails ends the process: a restart loses nothing."""
-    stop = asyncio.Event()
+    """The operator with its health and metrics. Raises SlipwayError when it cannot begin."""
     identity = f"{socket.gethostname()}_{uuid4().hex[:8]}"
     async with Cluster.connect(settings.lease_duration / 4) as own:
         lease = Lease(own, settings.namespace, identity, settings.lease_duration)
-        _stop_on_signals(stop)
-        while not stop.is_set():
-            log.info("standing by as %s", identity)
-            await _until_first(lease.acquire(), stop.wait())
-            if lease.held():
-                await _lead_until_lost(settings, lease, stop)
-                await lease.release()
+        LEADER.set_function(lambda: float(lease.held()))
+        operator, heartbeat = Operator(settings, lease), Heartbeat()
+        probes = Probes(
+            settings.probe_host,
+            settings.probe_port,
+            health={"loop": heartbeat.check, "watches": operator.deaf},
+            ready={"lease": operator.waiting},
+            registry=REGISTRY,
+            api_key=settings.api_key,
+        )
+        with probes if settings.probe_port else nullcontext():
+            await _until_first(operator.run(), heartbeat.run())
 
 
-async def _lead_until_lost(settings: Settings, lease: Lease, stop: asyncio.Event) -> None:
+async def _drained(controllers: list[Controller], work: list[asyncio.Task[None]]) -> None:
+    for controller in controllers:
+        controller.close()
     try:
-        await _until_first(lease.keep(), _lead(settings, lease, stop))
-    except Unavailable as error:
-        log.warning("cannot begin to reconcile: %s", error)
-    finally:
-        _stop_on_signals(stop)  # kopf's handlers outlive it
-
-
-async def _lead(settings: Settings, lease: Lease, stop: asyncio.Event) -> None:
-    """Reconcile until cancelled or until `stop` is set, and what is under way then is finished."""
-    async with Cluster.connect(settings.request_timeout, lease.held) as cluster:
-        namespace, sweep = settings.stack_namespace, settings.stack_scheduler_interval
-        controllers = [Controller(StackReconciler, cluster, settings, namespace, sweep)]
-        for controller in controllers:
-            await controller.start()
-        watches = await _watches(controllers, namespace)
-        _stop_on_signals(stop)  # kopf took them for itself
-        log.info("reconciling in namespace %s", namespace)
-        work = [asyncio.create_task(controller.run()) for controller in controllers]
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await _first((stopping, watches, *work))
-            for controller in controllers:
-                controller.close()
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await asyncio.gather(*work)
-        except TimeoutError:
-            log.warning("not all was finished within %g s: the next leader goes on from there", DRAIN_SECONDS)
-        finally:
-            await _end(stopping, *work)
-            await _end(watches)  # as the last one: kopf cancels whatever was begun after it
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await asyncio.gather(*work)
+    except TimeoutError:
+        log.warning("not all was finished within %g s: the next leader goes on from there", DRAIN_SECONDS)
 
 
 async def _watches(controllers: list[Controller], namespace: str) -> asyncio.Task[None]:
@@ -85,11 +130,6 @@ async def _watches(controllers: list[Controller], namespace: str) -> asyncio.Tas
         namespaces=[namespace],
     )
     return asyncio.create_task(kopf.run_tasks(tasks, ignored=before))
-
-
-def _stop_on_signals(stop: asyncio.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _until_first(*jobs: Coroutine[Any, Any, Any]) -> None:
