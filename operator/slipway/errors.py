@@ -17,6 +17,10 @@ class InvalidInput(SlipwayError):
         self.expected = expected
 
 
+class NotRenewable(SlipwayError):
+    """A Stack has ended, or already lives as long as it may."""
+
+
 class ApiError(SlipwayError):
     """The API server said no. `str(error)` is its message."""
 
