@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from api_gateway import limits
 from api_gateway.audit import audit
 from api_gateway.keys import OPENAPI, SETTINGS, STACKS, STORES
+from api_gateway.limits import LIMITS, Limits, limit
 from api_gateway.metrics import measure
 from api_gateway.middleware import answer_errors, guard, harden, is_loopback
 from api_gateway.openapi import document
@@ -33,12 +33,12 @@ FINISH_SECONDS = 10.0  # for removals in the background, when the process ends
 def make_app(settings: Settings, cluster: Cluster) -> web.Application:
     """The gateway over one cluster, ready to run."""
     access = {operation.path: operation.access for operation in OPERATIONS}
-    around = [measure, identify, audit, harden, answer_errors, guard(settings, access), limits.limit(settings)]
+    around = [measure, identify, audit, harden, answer_errors, guard(settings, access), limit]
     app = web.Application(middlewares=around, client_max_size=BODY_BYTES)
     app[SETTINGS] = settings
     app[STACKS] = Store(cluster, STACK, settings.stack_namespace, settings.request_timeout)
     app[STORES] = (app[STACKS],)
-    app[limits.STARTS] = limits.starts(settings)
+    app[LIMITS] = Limits(settings)
     app[OPENAPI] = json.dumps(document(OPERATIONS)).encode()
     app.cleanup_ctx.append(_watch)
     for operation in OPERATIONS:

@@ -61,4 +61,4 @@ def _resource(request: web.Request) -> str:
 
 def _word(value: str | int) -> str:
     """A value that cannot pass for another field."""
-    return quote(str(value), safe="/:@.+{}~")
+    return quote(str(value), safe="/:@.+{}~", errors="backslashreplace")

@@ -3,12 +3,11 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
-from api_gateway.keys import SETTINGS
 from api_gateway.metrics import LIMITED
 from api_gateway.principal import ANONYMOUS, PRINCIPAL
 from api_gateway.problems import Problem
@@ -16,7 +15,7 @@ from api_gateway.routing import Handler, is_mutation
 from slipway.api.meta import Object
 from slipway.settings import Settings
 
-BURST = 4.0  # seconds' worth of writes at once
+BURST_SECONDS = 4  # of writes may come at once
 IN_FLIGHT = 256  # writes of one client
 
 
@@ -29,7 +28,7 @@ class Buckets:
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = 1 / rate
         self._burst = burst
-        self._clock = clock
+        self.clock = clock
         self._full_at: dict[Hashable, float] = {}
         self._sweep_at = -math.inf
 
@@ -38,7 +37,7 @@ class Buckets:
 
     def take(self, key: Hashable) -> float:
         """Take a token. 0: there was one; else in how many seconds there will be."""
-        now = self._clock()
+        now = self.clock()
         self._sweep(now)
         full_at = max(self._full_at.get(key, now), now) + self._interval
         wait = full_at - now - self._burst * self._interval
@@ -54,49 +53,50 @@ class Buckets:
             self._sweep_at = now + self._burst * self._interval
 
 
-STARTS = web.AppKey("starts", Buckets)
-"""Starts and deletions of Stacks, by tenant and user."""
+class Limits:
+    """What is counted, for one gateway: several do not know of each other."""
 
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.writes = Buckets(settings.client_writes, BURST_SECONDS * settings.client_writes)
+        self.in_flight: Counter[Hashable] = Counter()
+        self.starts = Buckets(settings.stack_rate_per_user / 60, settings.stack_rate_per_user)
+        """Starts and deletions of Stacks, by tenant and user."""
 
-def limit(settings: Settings) -> Middleware:
-    """Hold back who writes too much. To be inside of what finds the principal."""
-    writes = Buckets(settings.client_writes, BURST * settings.client_writes)
-    in_flight: Counter[Hashable] = Counter()
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not is_mutation(request):
-            return await handler(request)
-        client = _client(request)
-        if wait := writes.take(client):
-            text = f"too many requests: one client may send {settings.client_writes} writes a second"
+    @contextmanager
+    def write(self, client: Hashable) -> Iterator[None]:
+        """Around one write of a client; raises the Problem that there are too many."""
+        if wait := self.writes.take(client):
+            text = f"too many requests: one client may send {self.settings.client_writes} writes a second"
             raise _too_many("client_writes", text, wait)
-        if in_flight[client] >= IN_FLIGHT:
-            text = f"too many requests: {IN_FLIGHT} writes of this client are under way, which is as many as may be"
-            raise _too_many("client_in_flight", text, 1)
-        in_flight[client] += 1
+        if self.in_flight[client] >= IN_FLIGHT:
+            raise _too_many("client_in_flight", f"too many requests: {IN_FLIGHT} of this client are under way", 1)
+        self.in_flight[client] += 1
         try:
-            return await handler(request)
+            yield
         finally:
-            in_flight[client] -= 1
-            if not in_flight[client]:
-                del in_flight[client]
+            self.in_flight[client] -= 1
+            if not self.in_flight[client]:
+                del self.in_flight[client]
 
-    return check
+    def start(self, spec: Object) -> None:
+        """A start or deletion of a Stack; raises the Problem that its user has had too many."""
+        user, most = spec["userId"], self.settings.stack_rate_per_user
+        if wait := self.starts.take((spec.get("tenant", ""), user)):
+            text = f"user {user} starts and deletes too many stacks: at most {most} in a minute"
+            raise _too_many("user_starts", text, wait)
 
 
-def starts(settings: Settings) -> Buckets:
-    """As many at once as may be in a minute; they come back over a minute."""
-    return Buckets(settings.stack_rate_per_user / 60, settings.stack_rate_per_user)
+LIMITS = web.AppKey("limits", Limits)
 
 
-def count_start(request: web.Request, spec: Object) -> None:
-    """Count a start or deletion of a Stack against its user, or raise the Problem that there were too many."""
-    user = spec["userId"]
-    if wait := request.app[STARTS].take((spec.get("tenant", ""), user)):
-        most = request.app[SETTINGS].stack_rate_per_user
-        text = f"user {user} has started and deleted too many stacks: {most} in a minute may be"
-        raise _too_many("user_starts", text, wait)
+@web.middleware
+async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Hold back who writes too much. To be inside of what finds the principal."""
+    if not is_mutation(request):
+        return await handler(request)
+    with request.app[LIMITS].write(_client(request)):
+        return await handler(request)
 
 
 def _client(request: web.Request) -> Hashable:

@@ -35,6 +35,10 @@ REFUSALS: dict[str, int] = {
 """Why the operator refused a resource; every other reason is a lack of room, 503."""
 
 
+HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
+"""What an error's answer may carry beside its body."""
+
+
 class Problem(web.HTTPException):
     """An answer that is an error. `message` is one line for the client."""
 
@@ -137,11 +141,7 @@ _MESSAGES = {
 }
 
 
-PASSED_ON = ("Allow", "Retry-After")
-"""Headers of a Problem that are its answer's."""
-
-
 def response(path: str, problem: Problem) -> web.Response:
     text = family_of(path).body(problem.status_code, problem.message).model_dump_json()
-    headers = {name: problem.headers[name] for name in PASSED_ON if name in problem.headers}
+    headers = {name: problem.headers[name] for name in HEADERS if name in problem.headers}
     return web.Response(status=problem.status_code, text=text, content_type="application/json", headers=headers)

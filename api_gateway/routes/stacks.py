@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from api_gateway import limits, problems
+from api_gateway import problems
 from api_gateway.audit import MADE
 from api_gateway.keys import SETTINGS, STACKS
+from api_gateway.limits import LIMITS
 from api_gateway.renewal import renew as renewed
 from api_gateway.routing import Operation, json_response
 from api_gateway.store import Store
@@ -31,7 +32,7 @@ async def create(request: web.Request) -> web.Response:
     body = await read(request, wire.CreateStack)
     store = request.app[STACKS]
     resource = body.resource(body.pod(request.app[SETTINGS].pod_limits))
-    limits.count_start(request, resource["spec"])
+    request.app[LIMITS].start(resource["spec"])
     try:
         made = await store.create(resource)
     except AlreadyExists:
@@ -105,7 +106,7 @@ async def renew(request: web.Request) -> web.Response:
 
 async def delete(request: web.Request) -> web.Response:
     resource = _found(request)
-    limits.count_start(request, resource["spec"])
+    request.app[LIMITS].start(resource["spec"])
     await request.app[STACKS].delete(resource)
     return json_response(wire.Deleted(stack_id=resource["metadata"]["uid"]))
 
