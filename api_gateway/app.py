@@ -10,28 +10,35 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from api_gateway.keys import OPENAPI, SETTINGS, STACKS
+from api_gateway.audit import audit
+from api_gateway.keys import OPENAPI, SETTINGS, STACKS, STORES
+from api_gateway.limits import LIMITS, Limits, limit
 from api_gateway.metrics import measure
 from api_gateway.middleware import answer_errors, guard, harden, is_loopback
 from api_gateway.openapi import document
+from api_gateway.request_id import identify
 from api_gateway.routes import OPERATIONS
-from api_gateway.store import Store
+from api_gateway.routes.stacks import OPERATOR_SECONDS
+from api_gateway.store import GONE_SECONDS, Store
 from slipway import log
 from slipway.api.kinds import STACK
 from slipway.cluster import Cluster
 from slipway.settings import Settings, load
 
+LOG = logging.getLogger("api_gateway.app")  # also where this module is __main__
 BODY_BYTES = 256 * 1024  # a pod spec has at most 64 KiB
+FINISH_SECONDS = 10.0  # for removals in the background, when the process ends
 
 
 def make_app(settings: Settings, cluster: Cluster) -> web.Application:
     """The gateway over one cluster, ready to run."""
     access = {operation.path: operation.access for operation in OPERATIONS}
-    app = web.Application(
-        middlewares=[measure, harden, answer_errors, guard(settings, access)], client_max_size=BODY_BYTES
-    )
+    around = [measure, identify, audit, harden, answer_errors, guard(settings, access), limit]
+    app = web.Application(middlewares=around, client_max_size=BODY_BYTES)
     app[SETTINGS] = settings
-    app[STACKS] = Store(cluster, STACK, settings.stack_namespace)
+    app[STACKS] = Store(cluster, STACK, settings.stack_namespace, settings.request_timeout)
+    app[STORES] = (app[STACKS],)
+    app[LIMITS] = Limits(settings)
     app[OPENAPI] = json.dumps(document(OPERATIONS)).encode()
     app.cleanup_ctx.append(_watch)
     for operation in OPERATIONS:
@@ -42,18 +49,21 @@ def make_app(settings: Settings, cluster: Cluster) -> web.Application:
 
 
 async def _watch(app: web.Application) -> AsyncIterator[None]:
-    watching = asyncio.create_task(app[STACKS].run())
-    watching.add_done_callback(_ended)
+    """Every store's watch, until no request is left and what is being removed is gone."""
+    watches = [asyncio.create_task(store.run()) for store in app[STORES]]
+    for watching in watches:
+        watching.add_done_callback(_ended)
     yield
-    watching.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await watching
+    await asyncio.gather(*(store.finish(FINISH_SECONDS) for store in app[STORES]))
+    for watching in watches:
+        watching.cancel()
+    await asyncio.gather(*watches, return_exceptions=True)
 
 
 def _ended(watching: asyncio.Task[None]) -> None:
     """A gateway whose watch has died answers from a frozen cache: better that it is started anew."""
     if not watching.cancelled():
-        logging.getLogger(__name__).critical("the watch ended", exc_info=watching.exception())
+        LOG.critical("the watch ended", exc_info=watching.exception())
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -70,12 +80,24 @@ async def _serve(settings: Settings) -> web.Application:
     return app
 
 
+def shutdown_seconds(settings: Settings) -> float:
+    """What the slowest request may take to its end: a create that is not judged in time, and then undone."""
+    judged = settings.stack_scheduling_timeout + OPERATOR_SECONDS
+    return judged + GONE_SECONDS + 2 * settings.request_timeout
+
+
+def _say(started: str) -> None:
+    """aiohttp's own words, of which the first line tells the address."""
+    LOG.info("%s", started.splitlines()[0].strip("= "))
+
+
 def main() -> None:
     settings = load()
     if settings.api_key is None and not is_loopback(settings.host):
         raise SystemExit(f"SLIPWAY_HOST: {settings.host} is not loopback, so SLIPWAY_API_KEY must be set as well")
-    log.configure(settings.log_level)
-    web.run_app(_serve(settings), host=settings.host, port=settings.port, print=None)
+    log.configure(settings.log_level, settings.log_format)
+    seconds = shutdown_seconds(settings)
+    web.run_app(_serve(settings), host=settings.host, port=settings.port, print=_say, shutdown_timeout=seconds)
 
 
 if __name__ == "__main__":

@@ -7,4 +7,5 @@ from slipway.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
 STACKS = web.AppKey("stacks", Store)
+STORES = web.AppKey("stores", tuple[Store, ...])
 OPENAPI = web.AppKey("openapi", bytes)

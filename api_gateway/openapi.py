@@ -9,10 +9,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api_gateway.problems import family_of
-from api_gateway.routing import Operation
+from api_gateway.routing import MUTATIONS, Operation
 
 REFERENCE = "#/components/schemas/{model}"
 API_KEY = "apiKey"
+TOO_MANY = {429: "too many requests of this client or user; Retry-After says when to come again"}
 WHO_MAY = {401: "no valid API key", 403: "without keys: a Host or Origin that is not this machine's"}
 
 
@@ -43,6 +44,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     errors = operation.errors if operation.access == "open" else WHO_MAY | operation.errors
     ok: dict[str, Any] = {"description": "OK" if operation.status == 200 else "Created"}
     ok["content"] = _content(operation.returns) if operation.returns else {operation.media: {}}
+    if operation.method in MUTATIONS:
+        errors = TOO_MANY | errors
     out: dict[str, Any] = {
         "summary": operation.summary,
         "tags": [operation.tag],
@@ -55,7 +58,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
     if operation.body:
-        out["requestBody"] = {"required": True, "content": _content(operation.body)}
+        out["requestBody"] = {"required": operation.body_required, "content": _content(operation.body)}
     if operation.access != "open":
         out["security"] = [{API_KEY: []}, {}]  # none where the gateway is anonymous
     return out

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from slipway import errors
+from slipway import errors, log
 from slipway.api.stack import Reason
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -18,6 +18,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (errors.NotFound, 404),
     (errors.AlreadyExists, 409),
     (errors.Conflict, 409),
+    (errors.NotRenewable, 409),
     (errors.QuotaExceeded, 503),
     (errors.Unavailable, 503),
     (errors.Forbidden, 503),  # our own ServiceAccount's: the client can do nothing about it
@@ -32,6 +33,10 @@ REFUSALS: dict[str, int] = {
     Reason.ALREADY_EXISTS: 409,
 }
 """Why the operator refused a resource; every other reason is a lack of room, 503."""
+
+
+HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
+"""What an error's answer may carry beside its body."""
 
 
 class Problem(web.HTTPException):
@@ -72,7 +77,7 @@ class ImageFactoryError(BaseModel):
     error: str
     code: str
     timestamp: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    trace_id: str = Field(default_factory=lambda: secrets.token_hex(16))
+    trace_id: str = Field(default_factory=lambda: log.request_id.get() or secrets.token_hex(16))
     details: dict[str, Any] = {}
 
 
@@ -138,5 +143,5 @@ _MESSAGES = {
 
 def response(path: str, problem: Problem) -> web.Response:
     text = family_of(path).body(problem.status_code, problem.message).model_dump_json()
-    headers = {"Allow": problem.headers["Allow"]} if "Allow" in problem.headers else None
+    headers = {name: problem.headers[name] for name in HEADERS if name in problem.headers}
     return web.Response(status=problem.status_code, text=text, content_type="application/json", headers=headers)

@@ -12,6 +12,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 Access = Literal["key", "open", "local"]
 
+MUTATIONS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -30,8 +32,19 @@ class Operation:
     status: int = 200
     media: str = "application/json"
     body: type[BaseModel] | None = None
+    body_required: bool = True
     errors: dict[int, str] = field(default_factory=dict)
     access: Access = "key"
+
+
+def pattern(request: web.Request) -> str | None:
+    """The path of the route that a request has reached, with its parameters' names; None: it has reached none."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else None
+
+
+def is_mutation(request: web.Request) -> bool:
+    return request.method in MUTATIONS and pattern(request) is not None
 
 
 def json_response(model: BaseModel, status: int = 200) -> web.Response:

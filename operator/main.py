@@ -10,7 +10,7 @@ from slipway.settings import load
 
 def main() -> None:
     settings = load()
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, settings.log_format)
     try:
         uvloop.run(run(settings))
     except SlipwayError as error:  # what fails later is tried again

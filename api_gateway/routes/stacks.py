@@ -6,11 +6,14 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from api_gateway import problems
+from api_gateway.audit import MADE
 from api_gateway.keys import SETTINGS, STACKS
+from api_gateway.limits import LIMITS
+from api_gateway.renewal import renew as renewed
 from api_gateway.routing import Operation, json_response
 from api_gateway.store import Store
 from api_gateway.wire import stacks as wire
-from api_gateway.wire.body import read
+from api_gateway.wire.body import read, read_optional
 from slipway.api.meta import Object
 from slipway.api.stack import ENDED_POD, Identifier, Stack
 from slipway.builders.stack_record import StackRecord, record
@@ -29,10 +32,12 @@ async def create(request: web.Request) -> web.Response:
     body = await read(request, wire.CreateStack)
     store = request.app[STACKS]
     resource = body.resource(body.pod(request.app[SETTINGS].pod_limits))
+    request.app[LIMITS].start(resource["spec"])
     try:
         made = await store.create(resource)
     except AlreadyExists:
         raise problems.Problem(409, f"user {body.user_id} already has a stack for problem {body.problem_id}") from None
+    request[MADE] = made["metadata"]["uid"]
     settled = await _settled(request, made)
     return web.Response(body=_view(request, settled), status=201, content_type="application/json")
 
@@ -92,8 +97,16 @@ async def status(request: web.Request) -> web.Response:
     return json_response(wire.status_view(Stack.model_validate(_found(request))))
 
 
+async def renew(request: web.Request) -> web.Response:
+    """200 once the operator has taken up the new end."""
+    body = await read_optional(request, wire.RenewStack)
+    stack = await renewed(request.app[STACKS], _found(request), body.ttl, request.app[SETTINGS].stack_life)
+    return web.Response(body=_view(request, stack), content_type="application/json")
+
+
 async def delete(request: web.Request) -> web.Response:
     resource = _found(request)
+    request.app[LIMITS].start(resource["spec"])
     await request.app[STACKS].delete(resource)
     return json_response(wire.Deleted(stack_id=resource["metadata"]["uid"]))
 
@@ -151,6 +164,22 @@ OPERATIONS = (
         TAG,
         returns=wire.StackStatusView,
         errors=NOT_FOUND,
+    ),
+    Operation(
+        "POST",
+        "/stacks/{stack_id}/renew",
+        renew,
+        "Let a stack live on from now, as far as its longest life goes",
+        TAG,
+        body=wire.RenewStack,
+        body_required=False,
+        returns=StackRecord,
+        errors=NOT_FOUND
+        | {
+            400: "invalid request body, or a ttl beyond the longest life",
+            409: "the stack has ended, or already lives as long as it may",
+            503: "the cluster cannot be reached, or the operator does not answer",
+        },
     ),
     Operation(
         "DELETE",

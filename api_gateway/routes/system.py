@@ -5,7 +5,7 @@ from importlib.resources import files
 from aiohttp import web
 from pydantic import BaseModel
 
-from api_gateway.keys import OPENAPI, STACKS
+from api_gateway.keys import OPENAPI, STORES
 from api_gateway.metrics import metrics
 from api_gateway.routing import Operation, json_response
 
@@ -68,7 +68,12 @@ class Ready(BaseModel):
     ready: bool
 
 
-async def healthz(_: web.Request) -> web.Response:
+async def healthz(request: web.Request) -> web.Response:
+    """A watch that hangs is cured by a restart alone; an API server that is away is not."""
+    for store in request.app[STORES]:
+        if late := store.overdue:
+            text = f"the watch of {store.kind.plural} hangs: no sign of life, {late:.0f} s beyond the longest silence"
+            return json_response(Ok(status=text), status=503)
     return json_response(Ok())
 
 
@@ -77,7 +82,7 @@ async def health(_: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    ready = request.app[STACKS].synced
+    ready = all(store.synced for store in request.app[STORES])
     return json_response(Ready(ready=ready), status=200 if ready else 503)
 
 
@@ -107,7 +112,16 @@ async def asset(request: web.Request) -> web.Response:
 
 
 OPERATIONS = (
-    Operation("GET", "/healthz", healthz, "Whether the process lives", TAG, returns=Ok, access="open"),
+    Operation(
+        "GET",
+        "/healthz",
+        healthz,
+        "Whether the process lives, and its watches",
+        TAG,
+        returns=Ok,
+        errors={503: "a watch hangs: the process is to be started anew"},
+        access="open",
+    ),
     Operation("GET", "/health", health, "Whether the process lives", TAG, returns=Healthy, access="open"),
     Operation(
         "GET",
@@ -119,7 +133,15 @@ OPERATIONS = (
         errors={503: "the watch of the cluster is down: answers may be old"},
         access="open",
     ),
-    Operation("GET", "/metrics", metrics, "HTTP by route, for Prometheus", TAG, media="text/plain", access="local"),
+    Operation(
+        "GET",
+        "/metrics",
+        metrics,
+        "Requests, limits and watches, for Prometheus",
+        TAG,
+        media="text/plain",
+        access="local",
+    ),
     Operation("GET", "/openapi.json", openapi, "This document", TAG, access="open"),
     Operation("GET", "/docs", swagger, "Swagger UI", TAG, media="text/html", access="open"),
     Operation("GET", "/docs/{file}", asset, "Scripts and styles of the pages", TAG, media="*/*", access="open"),

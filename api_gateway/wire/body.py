@@ -39,6 +39,11 @@ async def read(request: web.Request, model: type[M]) -> M:
         raise InvalidInput(_path(first["loc"]), _expected(first["type"], first["msg"])) from error
 
 
+async def read_optional(request: web.Request, model: type[M]) -> M:
+    """The same; no body at all, whatever its type, is a model of defaults."""
+    return await read(request, model) if await _text(request) else model.model_validate({})
+
+
 async def _text(request: web.Request) -> str:
     """The whole body, if it comes in time and is not too long."""
     if (request.content_length or 0) > request.client_max_size:
@@ -91,4 +96,6 @@ def _expected(type_: str, message: str) -> str:
             return "field required"
         case "extra_forbidden":
             return "unknown field"
+        case "value_error":
+            return message.removeprefix("Value error, ")
     return message[0].lower() + message[1:]

@@ -1,15 +1,17 @@
 """Requests and answers of the Stack API."""
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from api_gateway.wire.body import Request
 from slipway.api.kinds import STACK
 from slipway.api.meta import Object, Time
-from slipway.api.stack import Identifier, Stack
+from slipway.api.stack import TTL, TTL_LENGTH, Identifier, Stack
 from slipway.builders.stack_record import StackRecord, State, state
+from slipway.rules.durations import parse_duration
 from slipway.rules.names import stack_name
 from slipway.rules.pod_spec import PodLimits, SanitizedPod, sanitize
 from slipway.rules.pod_yaml import parse_pod
@@ -57,6 +59,28 @@ class CreateStack(Request):
                 "template": {"metadata": {"labels": pod.labels, "annotations": pod.annotations}, "spec": pod.spec},
             },
         }
+
+
+def _duration(text: str) -> str:
+    if not re.fullmatch(TTL, text):
+        raise ValueError("must be a duration such as 2h, 1h30m or 90s")
+    parse_duration(text)
+    return text
+
+
+class RenewStack(Request):
+    """A player wants to go on."""
+
+    ttl: Annotated[
+        str,
+        AfterValidator(_duration),
+        Field(
+            max_length=TTL_LENGTH,
+            json_schema_extra={"pattern": TTL},
+            description="How long the stack shall live from now on; STACK_TTL, or as much of it as may be, if absent",
+            examples=["1h"],
+        ),
+    ] = ""
 
 
 class StackList(BaseModel):

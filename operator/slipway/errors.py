@@ -21,6 +21,10 @@ class CannotListen(SlipwayError):
     """The address for health and metrics cannot be had."""
 
 
+class NotRenewable(SlipwayError):
+    """A Stack has ended, or already lives as long as it may."""
+
+
 class ApiError(SlipwayError):
     """The API server said no. `str(error)` is its message."""
 

@@ -9,12 +9,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from slipway.rules.durations import parse_duration
 from slipway.rules.pod_spec import PodLimits
 from slipway.rules.quantities import cpu_milli, format_cpu, format_memory, memory_bytes
+from slipway.rules.stack import Life
 
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+LONGEST_TTL = 720 * 3600  # seconds; what a Stack's spec.ttl can hold
 Duration = Annotated[
     float,
     BeforeValidator(lambda v: parse_duration(v) if isinstance(v, str) else v),
@@ -93,7 +95,10 @@ class Settings(BaseSettings):
     stack_max_per_user: Annotated[int, Field(alias="STACK_MAX_PER_USER", description="Stacks of one user", ge=1)] = 5
     stack_ttl: Annotated[Duration, Field(alias="STACK_TTL", description="Life of a Stack that names none")] = 7200.0
     stack_ttl_max: Annotated[
-        Duration, Field(alias="STACK_TTL_MAX", description="The longest life of a Stack, renewals included")
+        Duration,
+        Field(
+            alias="STACK_TTL_MAX", description="The longest life of a Stack, renewals included", ge=1, le=LONGEST_TTL
+        ),
     ] = 86400.0
     stack_rate_per_user: Annotated[
         int, Field(alias="STACK_RATE_PER_USER", description="Starts and deletions of one user in a minute", ge=1)
@@ -133,6 +138,10 @@ class Settings(BaseSettings):
     def pod_limits(self) -> PodLimits:
         """The most that one Stack may request."""
         return PodLimits(self.stack_max_cpu, self.stack_max_memory)
+
+    @property
+    def stack_life(self) -> Life:
+        return Life(self.stack_ttl, self.stack_ttl_max)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

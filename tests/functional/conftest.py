@@ -19,6 +19,7 @@ from slipway.settings import Settings
 from tests.support.fake_api import FakeApi
 from tests.support.fake_http import serve, write_kubeconfig
 from tests.support.gateway import Gateway
+from tests.support.logged import Log
 from tests.support.objects import a_node, forget_settings
 from tests.support.operator import Clock
 from tests.support.until import until
@@ -78,6 +79,12 @@ async def cluster(
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     async with Cluster.connect(seconds=0.3) as connected:
         yield connected
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with Log().listening() as listening:
+        yield listening
 
 
 @pytest.fixture

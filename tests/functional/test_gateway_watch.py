@@ -1,14 +1,18 @@
 """The gateway's cache when the API server ends, refuses or breaks its watch."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from api_gateway import store
 from slipway.api.kinds import STACK
+from slipway.cluster import WATCH_SILENCE_SECONDS, Cluster
 from tests.functional.conftest import StartGateway
 from tests.functional.test_stack_api import listed
 from tests.support import api_answers
-from tests.support.fake_api import FakeApi
+from tests.support.fake_api import Event, FakeApi
 from tests.support.gateway import Gateway, placed
 from tests.support.objects import a_stack
 from tests.support.until import until
@@ -137,3 +141,104 @@ async def test_a_watch_that_ends_at_once_every_time(start_gateway: StartGateway,
         before = len(gateway.kube["watch"])
         await asyncio.sleep(0.1)
         assert len(gateway.kube["watch"]) - before <= 12  # RECONNECT_SECONDS is 10 ms here
+
+
+class Slow:
+    """Time that goes on only when a test says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def store_clock(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    clock = Slow()
+    monkeypatch.setattr(store, "monotonic", clock)
+    return clock
+
+
+LONGEST_SILENCE = WATCH_SILENCE_SECONDS + 3 * 10.0
+"""Beyond it a watch cannot be silent, with the default SLIPWAY_REQUEST_TIMEOUT."""
+
+
+async def healthy(gateway: Gateway, expected: bool) -> None:
+    """Until /healthz says so."""
+    for _ in range(500):
+        status, answer = await gateway.call("GET", "/healthz")
+        assert (status == 200) is (answer == {"status": "ok"})
+        if (status == 200) is expected:
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError(f"never healthy={expected}")
+
+
+async def test_a_watch_that_is_deaf(start_gateway: StartGateway, api: FakeApi, store_clock: Slow) -> None:
+    """Neither an event nor the end that each silence must have: only a restart helps."""
+    async with start_gateway() as gateway:
+        await healthy(gateway, expected=True)
+        store_clock.now += LONGEST_SILENCE - 1
+        await healthy(gateway, expected=True)
+        store_clock.now += 4
+        status, answer = await gateway.call("GET", "/healthz")
+        assert (status, list(answer)) == (503, ["status"])
+        assert answer["status"] == "the watch of stacks hangs: no sign of life, 3 s beyond the longest silence"
+        assert await gateway.call("GET", "/health") == (200, {"status": "healthy"})
+        api.put(STACK, a_stack())  # it hears after all
+        await healthy(gateway, expected=True)
+        store_clock.now += LONGEST_SILENCE - 1
+        await healthy(gateway, expected=True)
+
+
+async def test_a_bookmark_is_a_sign_of_life(start_gateway: StartGateway, api: FakeApi, store_clock: Slow) -> None:
+    async with start_gateway() as gateway:
+        store_clock.now += LONGEST_SILENCE + 1
+        await healthy(gateway, expected=False)
+        bookmark = Event(STACK, "BOOKMARK", {"metadata": {"resourceVersion": str(api.revision)}})
+        for queue in api._watches:
+            queue.put_nowait(bookmark)
+        await healthy(gateway, expected=True)
+
+
+@pytest.mark.parametrize("call", ["list", "watch"])
+async def test_a_call_that_never_comes_back(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch, store_clock: Slow, call: str
+) -> None:
+    hangs = asyncio.Event()
+
+    async def hang(*_: Any) -> Any:
+        hangs.set()
+        await asyncio.Event().wait()
+
+    async def hang_watching(*_: Any) -> AsyncIterator[Any]:
+        await hang()
+        yield
+
+    monkeypatch.setattr(Cluster, call, hang if call == "list" else hang_watching)
+    async with start_gateway(synced=False) as gateway:
+        await hangs.wait()
+        await healthy(gateway, expected=True)
+        store_clock.now += 1000
+        await healthy(gateway, expected=False)
+
+
+async def tried_again(gateway: Gateway) -> None:
+    """Until a list has been asked for and refused, with all its tries."""
+    before = len(gateway.kube["list"])
+    await until(lambda: len(gateway.kube["list"]) > before + 4)
+
+
+async def test_an_api_server_that_is_away_is_no_reason(
+    start_gateway: StartGateway, api: FakeApi, store_clock: Slow
+) -> None:
+    async with start_gateway() as gateway:
+        for verb in ("list", "watch"):
+            api.refuse(verb, STACK, api_answers.OVERLOADED)
+        api.end_watches()
+        await ready(gateway, expected=False)
+        for _ in range(10):
+            store_clock.now += LONGEST_SILENCE + 1
+            await tried_again(gateway)
+            await healthy(gateway, expected=True)
+        assert (await gateway.call("GET", "/readyz"))[0] == 503

@@ -1,16 +1,18 @@
 """Stacks that end: by their time, by losing a part, by their pod's own end; and events that are missed."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK
+from slipway.api.meta import Object, timestamp
 from slipway.api.stack import Reason
 from slipway.reconcilers import hearing
 from tests.functional.test_stack_operator import children, reason, reasons, settings
 from tests.support import api_answers
 from tests.support.fake_api import FakeApi
-from tests.support.objects import a_node, a_service, a_stack
+from tests.support.objects import CREATED, a_node, a_service, a_stack
 from tests.support.operator import Clock, Operator
 from tests.support.until import until
 
@@ -239,6 +241,26 @@ async def test_time_is_over_by_the_setting(api: FakeApi, clock: Clock) -> None:
         clock.advance(60)
         await operator.settled()
         assert api.names(STACK) == []
+
+
+def live_for(ttl: str) -> Callable[[Object], None]:
+    return lambda stack: stack["spec"].update(ttl=ttl)
+
+
+async def test_no_edit_lets_it_live_longer_than_may_be(api: FakeApi, clock: Clock) -> None:
+    async with Operator(api, settings(stack_ttl=60, stack_ttl_max=100)) as operator:
+        api.put(STACK, a_stack())
+        for ttl in ("99s", "101s", "720h"):
+            api.edit(STACK, "stack-1-2", live_for(ttl))
+            await operator.settled()
+            end = api.the(STACK)["status"]["expiresAt"]
+            assert end == timestamp(CREATED + timedelta(seconds=99 if ttl == "99s" else 100))
+        clock.advance(99)
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+        clock.advance(1)
+        await operator.settled()
+        assert api.names(STACK) == api.names(POD) == []
 
 
 async def test_time_was_over_while_the_operator_was_away(api: FakeApi, clock: Clock) -> None:

@@ -105,11 +105,16 @@ class FakeApi:
         return self._change(kind, copy.deepcopy(body))
 
     def patch(self, kind: Kind, name: str, uid: str, patch: Object) -> Object:
-        """A merge patch of the object with that UID."""
+        """A merge patch of the object with that UID, and of that version if it names one."""
         self._admit("patch", kind)
         before = self._found(kind, name)
         if uid != before["metadata"]["uid"]:
             raise api_answers.OTHER_UID
+        if (
+            patch.get("metadata", {}).get("resourceVersion", before["metadata"]["resourceVersion"])
+            != (before["metadata"]["resourceVersion"])
+        ):
+            raise api_answers.MODIFIED
         return self._change(kind, merged(before, patch))
 
     def patch_status(self, kind: Kind, name: str, patch: Object) -> Object:

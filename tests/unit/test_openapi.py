@@ -10,7 +10,7 @@ import pytest
 from api_gateway.openapi import document
 from api_gateway.problems import family_of
 from api_gateway.routes import OPERATIONS
-from api_gateway.routing import Operation
+from api_gateway.routing import MUTATIONS, Operation
 
 DOCUMENT = document(OPERATIONS)
 operations = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: f"{o.method} {o.path}")
@@ -82,6 +82,8 @@ def test_answers_and_bodies_are_described(operation: Operation) -> None:
     if operation.body:
         body = told["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         assert body.endswith(f"/{operation.body.__name__}")
+        assert told["requestBody"]["required"] is operation.body_required
+    assert ("429" in told["responses"]) is (operation.method in MUTATIONS)
     for code in operation.errors:
         error = told["responses"][str(code)]["content"]["application/json"]["schema"]["$ref"]
         assert error.endswith(f"/{family_of(operation.path).model.__name__}")
@@ -104,7 +106,13 @@ def test_the_documented_routes() -> None:
         ("DELETE", "/stacks/{stack_id}", 200),
         ("GET", "/users/{user_id}/stacks", 200),
         ("GET", "/stats", 200),
+        ("POST", "/stacks/{stack_id}/renew", 200),
     }
+
+
+def test_a_renewal_needs_no_body() -> None:
+    assert DOCUMENT["paths"]["/stacks/{stack_id}/renew"]["post"]["requestBody"]["required"] is False
+    assert "required" not in DOCUMENT["components"]["schemas"]["RenewStack"]
 
 
 def test_required_fields_are_told() -> None:

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from api_gateway.problems import Problem, family_of, refused, response, to_problem
-from slipway import errors
+from slipway import errors, log
 from slipway.api.stack import Reason
 
 FAMILIES = [
@@ -91,6 +91,18 @@ def test_codes_of_the_image_factory(status: int, code: str) -> None:
     assert body_of("/api/v1/builds", status)["code"] == code
 
 
+def test_the_trace_is_the_request() -> None:
+    token = log.request_id.set("0" * 32)
+    assert body_of("/api/v1/builds")["trace_id"] == "0" * 32
+    log.request_id.reset(token)
+
+
+def test_an_answer_keeps_no_header_but_those_for_clients() -> None:
+    answer = response("/stacks", Problem(429, "why", {"Retry-After": "3", "X-Inner": "x"}))
+    assert answer.headers["Retry-After"] == "3"
+    assert "X-Inner" not in answer.headers
+
+
 def test_each_trace_is_its_own() -> None:
     assert body_of("/api/v1/builds")["trace_id"] != body_of("/api/v1/builds")["trace_id"]
 
@@ -102,6 +114,7 @@ CODES: list[tuple[Exception, int | None]] = [
     (errors.NotFound("no"), 404),
     (errors.AlreadyExists("no"), 409),
     (errors.Conflict("no"), 409),
+    (errors.NotRenewable("no"), 409),
     (errors.QuotaExceeded("no"), 503),
     (errors.Unavailable("no"), 503),
     (errors.Throttled("no"), 503),

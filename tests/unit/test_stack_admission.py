@@ -14,6 +14,7 @@ from slipway.reconcilers import ledger as ledger_module
 from slipway.reconcilers.ledger import Ledger
 from slipway.rules.stack import (
     Capacity,
+    Life,
     Refusal,
     allocatable,
     check_capacity,
@@ -100,8 +101,10 @@ def test_choose_port_finds_the_last_free_one() -> None:
 
 
 def test_expires_at() -> None:
-    assert expires_at(CREATED, None, 60) == CREATED + timedelta(minutes=1)
-    assert expires_at(CREATED, "1h30m", 60) == CREATED + timedelta(minutes=90)
+    life = Life(default=60, longest=3600)
+    assert expires_at(CREATED, None, life) == CREATED + timedelta(minutes=1)
+    assert expires_at(CREATED, "30m", life) == CREATED + timedelta(minutes=30)
+    assert expires_at(CREATED, "1h30m", life) == CREATED + timedelta(hours=1)
 
 
 def a_ledger(**given: Any) -> Ledger:

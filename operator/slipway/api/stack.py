@@ -11,6 +11,10 @@ from slipway.api.meta import TENANT, Model, Resource, Status, Time
 Identifier = Annotated[int, Field(ge=1, le=2**53 - 1)]  # any JSON client reads it exactly
 
 
+TTL, TTL_LENGTH = r"^([0-9]+(h|m|s|ms))+$", 32
+"""What a duration looks like, and its most characters."""
+
+
 class Reason(StrEnum):
     """Why a Stack is as it is: the `reason` of its conditions."""
 
@@ -96,9 +100,10 @@ class StackSpec(Model):
     ttl: Annotated[
         str | None,
         Field(
-            max_length=32,
-            pattern=r"^([0-9]+(h|m|s|ms))+$",
-            description="How long it lives from its creation (`2h`, `1h30m`); the operator's STACK_TTL if absent",
+            max_length=TTL_LENGTH,
+            pattern=TTL,
+            description="How long it lives from its creation (`2h`, `1h30m`), at most the operator's STACK_TTL_MAX; "
+            "its STACK_TTL if absent",
             json_schema_extra={
                 "x-kubernetes-validations": [
                     {

@@ -193,7 +193,7 @@ class StackReconciler:
 
     def _expires_at(self, stack: Stack) -> datetime:
         created = stack.metadata.creation_timestamp or datetime.now(UTC)
-        return rules.expires_at(created, stack.spec.ttl, self._settings.stack_ttl)
+        return rules.expires_at(created, stack.spec.ttl, self._settings.stack_life)
 
     async def _expire(self, stack: Stack) -> None:
         if stack.spec.on_expiry == "Delete":

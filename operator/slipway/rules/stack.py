@@ -1,12 +1,15 @@
 """Verdicts on a Stack: may it run, on which port, until when."""
 
+import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from slipway.api.stack import Reason, Stack
+from slipway.api.meta import timestamp
+from slipway.api.stack import ENDED_POD, Reason, Stack
+from slipway.errors import InvalidInput, NotRenewable
 from slipway.rules.durations import parse_duration
 from slipway.rules.quantities import cpu_milli, memory_bytes
 
@@ -33,9 +36,45 @@ class Capacity:
         return self.cpu_milli <= whole.cpu_milli * share and self.memory_bytes <= whole.memory_bytes * share
 
 
-def expires_at(created: datetime, ttl: str | None, default_ttl: float) -> datetime:
-    """End of a Stack's time. default_ttl: seconds."""
-    return created + timedelta(seconds=parse_duration(ttl) if ttl else default_ttl)
+@dataclass(frozen=True, slots=True)
+class Life:
+    """How long Stacks live, in seconds from their creation: those that do not say, and all of them at most."""
+
+    default: float
+    longest: float
+
+
+def expires_at(created: datetime, ttl: str | None, life: Life) -> datetime:
+    """End of a Stack's time."""
+    return created + timedelta(seconds=min(parse_duration(ttl) if ttl else life.default, life.longest))
+
+
+def renewed_ttl(stack: Stack, ttl: str | None, now: datetime, life: Life) -> str | None:
+    """The `spec.ttl` with which a Stack lives for `ttl` from now on, in whole seconds; None: it lives longer as it is.
+
+    Without a `ttl`: for the default, or as much of it as the longest life leaves. Raises NotRenewable, and
+    InvalidInput for a `ttl` that is more than that.
+    """
+    created, longest = stack.metadata.creation_timestamp or now, int(life.longest)
+    end, latest = expires_at(created, stack.spec.ttl, life), created + timedelta(seconds=longest)
+    if now >= end or _ended(stack):
+        raise NotRenewable("the stack has ended")
+    if end >= latest:
+        raise NotRenewable(f"the stack already lives as long as it may, until {timestamp(end)}")
+    wanted = now + timedelta(seconds=parse_duration(ttl) if ttl else life.default)
+    if ttl and wanted > latest:
+        left = int((latest - now).total_seconds())
+        raise InvalidInput("ttl", f"must be at most {left}s: the stack may live until {timestamp(latest)}")
+    if wanted <= end:
+        return None
+    seconds = math.ceil((min(wanted, latest) - created).total_seconds())
+    return f"{seconds}s"
+
+
+def _ended(stack: Stack) -> bool:
+    """Whether nothing runs any more that could live on. One whose bad edit was refused still runs its pod."""
+    stalled = stack.status.stalled
+    return stalled is not None and (stalled.reason in ENDED_POD or not stack.status.pod_name)
 
 
 def allocatable(nodes: Iterable[Mapping[str, Any]]) -> Capacity:
