@@ -77,7 +77,7 @@ async def cluster(
     # the client reads KUBECONFIG when it is imported
     monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    async with Cluster.connect(seconds=0.3) as connected:
+    async with Cluster.connect(seconds=3.0) as connected:
         yield connected
 
 
