@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.dynamodb import no_aws
+from tests.support.aws import no_aws
 from tests.support.objects import forget_settings
 
 

@@ -113,7 +113,7 @@ class Mirror:
                 if not left:
                     break
             else:
-                raise MirrorThrottled("the DynamoDB table has no room for our writes: give it more capacity")
+                raise MirrorThrottled(self._table.full)
         return True
 
     async def _send(self, changes: list[Change]) -> list[Change]:
@@ -136,7 +136,7 @@ class Mirror:
             self._read_at = None
         if str(error) not in self._told:
             known = isinstance(error, MirrorError)
-            log.warning("the mirror falls behind, and tries on: %s", error, exc_info=None if known else error)
+            log.warning("the mirror falls behind, and keeps trying: %s", error, exc_info=None if known else error)
             self._told.add(str(error))
         self._delay = min(self._delay * 2, LONGEST_DELAY) if self._delay else FIRST_DELAY
         return self._delay

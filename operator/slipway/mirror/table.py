@@ -58,6 +58,11 @@ class Table:
             raise InvalidInput("AWS_REGION", f"must name the region of DDB_STACK_TABLE {name}")
         self._client: Any = None
 
+    @property
+    def full(self) -> str:
+        """What to say where there is no room for our calls."""
+        return f"the DynamoDB table {self._name} is at the end of its capacity: give it more, or on-demand mode"
+
     def read(self, after: Item | None) -> Page:
         """One page of our items, as they are now."""
         where: dict[str, Any] = {
@@ -122,7 +127,7 @@ class Table:
             keys = "with the keys pk and sk (String)"
             return MirrorError(f"there is no DynamoDB table {self._name} in {self._region}: create it {keys}")
         if code in _THROTTLED:
-            return MirrorThrottled(f"{table} is at the end of its capacity: give it more, or on-demand mode ({code})")
+            return MirrorThrottled(self.full)
         if code in _REFUSED:
             return MirrorError(f"{table} needs dynamodb:Scan and dynamodb:BatchWriteItem, see docs/mirror.md ({said})")
         if code == "ValidationException":
