@@ -71,12 +71,13 @@ class Mirror:
         self._delay = 0.0
         if done:
             self._succeeded()
+        else:
+            self._read_at = None  # what another leader writes meanwhile is not known
         return TURN_SECONDS
 
     async def _turn(self) -> bool:
         """Whether the table is now as it should be; False: another operator leads."""
         if not self._may_write():
-            self._read_at = None
             self.behind = 0
             return False
         if self._read_at is None or time.monotonic() - self._read_at > READ_SECONDS:
