@@ -79,3 +79,11 @@ class Throttled(Unavailable):
 
 class NotLeading(Unavailable):
     """Nothing was sent: this operator's lease has run out."""
+
+
+class MirrorError(SlipwayError):
+    """The table that mirrors the Stacks cannot be read or written; worth another try."""
+
+
+class MirrorThrottled(MirrorError):
+    """It has no capacity left for now; what was to be written was not."""

@@ -130,7 +130,12 @@ class Settings(BaseSettings):
     ] = []
 
     ddb_stack_table: Annotated[
-        str | None, Field(alias="DDB_STACK_TABLE", description="DynamoDB table that mirrors the Stacks; none if unset")
+        str | None,
+        Field(
+            alias="DDB_STACK_TABLE",
+            pattern=r"^([a-zA-Z0-9_.-]{3,255})?$",
+            description="DynamoDB table that mirrors the Stacks; none if unset",
+        ),
     ] = None
     aws_region: Annotated[str | None, Field(alias="AWS_REGION", description="Region of that table")] = None
 

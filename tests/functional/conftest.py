@@ -16,6 +16,7 @@ from slipway import cluster as slipway_cluster
 from slipway.api.kinds import NODE
 from slipway.cluster import Cluster
 from slipway.settings import Settings
+from tests.support.aws import no_aws
 from tests.support.fake_api import FakeApi
 from tests.support.fake_http import serve, write_kubeconfig
 from tests.support.gateway import Gateway
@@ -30,6 +31,7 @@ StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_settings(monkeypatch)
+    no_aws(monkeypatch)
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def controller_of(kind: str, name: str, uid: str, group: str = "slipway.dev/v1al
 def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take our variables out of the environment."""
     for name in os.environ:
-        if name.startswith(("SLIPWAY_", "STACK_")):
+        if name.startswith(("SLIPWAY_", "STACK_", "DDB_")):
             monkeypatch.delenv(name)
 
 

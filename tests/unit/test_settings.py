@@ -57,6 +57,8 @@ BAD = [
     ("STACK_EGRESS_CIDRS", "10.0.0.0/8,nope"),
     ("STACK_EGRESS_CIDRS", "10.0.0.1/8"),
     ("STACK_SCHEDULING_TIMEOUT", "20"),
+    ("DDB_STACK_TABLE", "st"),
+    ("DDB_STACK_TABLE", "arn:aws:dynamodb:eu-west-1:123456789012:table/stacks"),
 ]
 
 
