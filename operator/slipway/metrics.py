@@ -32,6 +32,10 @@ MISSED = Counter(
     "slipway_watch_missed", "Changes that a sweep found before the watch brought them", ["kind"], registry=REGISTRY
 )
 EVENTS_DROPPED = Counter("slipway_events_dropped", "Kubernetes Events that were never written", registry=REGISTRY)
+MIRROR_BEHIND = Gauge("slipway_mirror_behind", "Items of the DynamoDB table that differ", registry=REGISTRY)
+MIRROR_SUCCESS = Gauge(
+    "slipway_mirror_last_success_timestamp_seconds", "When the table was last as it should be", registry=REGISTRY
+)
 LEADER = Gauge("slipway_leader", "Whether this process reconciles", registry=REGISTRY)
 
 ProcessCollector(registry=REGISTRY)

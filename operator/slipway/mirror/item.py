@@ -30,6 +30,8 @@ def build(resource: Object) -> Item:
     """The item of a Stack as the API server has it."""
     stack = Stack.model_validate(resource)
     shown = record(stack).model_dump(mode="json", exclude_none=True)
+    if stack.spec.tenant:
+        shown["tenant"] = stack.spec.tenant
     size = len(shown["pod_spec"].encode())
     if size > POD_SPEC_BYTES:
         del shown["pod_spec"]

@@ -90,6 +90,10 @@ class Controller:
         """What must be watched for it."""
         return (self.kind, *self._children.caches)
 
+    @property
+    def resources(self) -> ObjectCache:
+        return self._own
+
     async def start(self) -> None:
         """Fill the caches; until then no event must be judged, for a child not yet listed would seem lost."""
         await self._list()

@@ -13,10 +13,12 @@ from uuid import uuid4
 import kopf
 
 from slipway.api.kinds import GROUP, Kind
+from slipway.api.meta import Object
 from slipway.cluster import Cluster
 from slipway.errors import Unavailable
 from slipway.lease import Lease
-from slipway.metrics import LEADER, REGISTRY
+from slipway.metrics import LEADER, MIRROR_BEHIND, MIRROR_SUCCESS, REGISTRY
+from slipway.mirror.mirror import Mirror
 from slipway.probes import Heartbeat, Probes
 from slipway.reconcilers.controller import CHILDREN, Controller
 from slipway.reconcilers.stack import StackReconciler
@@ -37,6 +39,10 @@ class Operator:
         self._lease = lease
         self._stop = asyncio.Event()
         self._controllers: list[Controller] = []  # while leading
+        self._mirror = Mirror(settings, self._stacks, lease.held) if settings.ddb_stack_table else None
+        if mirror := self._mirror:
+            MIRROR_BEHIND.set_function(lambda: mirror.behind)
+            MIRROR_SUCCESS.set_function(lambda: mirror.last_success or 0)
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. What fails ends the process: a restart loses nothing."""
@@ -51,6 +57,9 @@ class Operator:
     def deaf(self) -> str | None:
         """Which watches bring nothing any more; None while all is well."""
         return "; ".join(filter(None, (controller.deaf() for controller in self._controllers))) or None
+
+    def _stacks(self) -> Iterable[Object]:
+        return (resource for controller in self._controllers for resource in controller.resources)
 
     def waiting(self) -> str | None:
         """Why neither leading nor standing by; None while one of them is true."""
@@ -78,12 +87,14 @@ class Operator:
             self._controllers = controllers
             log.info("reconciling in namespace %s", namespace)
             work = [asyncio.create_task(controller.run()) for controller in controllers]
-            stopping = asyncio.create_task(self._stop.wait())
+            beside: list[asyncio.Task[Any]] = [asyncio.create_task(self._stop.wait())]
+            if self._mirror:
+                beside.append(asyncio.create_task(self._mirror.run()))
             try:
-                await _first((stopping, watches, *work))
+                await _first((watches, *work, *beside))
                 await _drained(controllers, work)
             finally:
-                await _end(stopping, *work)
+                await _end(*work, *beside)
                 await _end(watches)  # as the last one: kopf cancels whatever was begun after it
 
     def _stop_on_signals(self) -> None:
