@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(check: Callable[[], T], seconds: float = 60.0, pause: float = 0.1) -> T:
+def eventually(check: Callable[[], T | None], seconds: float = 60.0, pause: float = 0.1) -> T:
     """The first truthy result of `check`; its last AssertionError, or result, is told when time runs out."""
     deadline = time.monotonic() + seconds
     while True:

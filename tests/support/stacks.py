@@ -32,6 +32,17 @@ def pod(**spec: Any) -> Json:
     return {"spec": {"containers": [web], **spec}}
 
 
+def idle() -> Json:
+    """A pod template that does nothing, in the least room."""
+    container = {
+        "name": "app",
+        "image": "registry.k8s.io/pause:3.10",
+        "ports": [{"containerPort": PORT}],
+        "resources": {"limits": {"cpu": "2m", "memory": "8Mi"}},
+    }
+    return {"spec": {"containers": [container]}}
+
+
 def resource(user: int, problem: int = 1, name: str = "", template: Json | None = None, **spec: Any) -> Json:
     """A Stack for kubectl."""
     return {
