@@ -1,6 +1,7 @@
 """How the gateway ends: what it has begun is finished, and nothing new is begun."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import aiohttp
 import kmock
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from api_gateway import app as gateway_app
 from api_gateway.app import make_app, shutdown_seconds
@@ -61,18 +63,17 @@ async def post(session: aiohttp.ClientSession, url: str) -> Answer:
         return response.status, await response.json()
 
 
-async def refuses_connections(url: str) -> bool:
-    try:
-        async with aiohttp.ClientSession() as another, another.get(f"{url}/healthz"):
-            return False
-    except aiohttp.ClientConnectionError:
-        return True
-
-
 async def refused_soon(url: str) -> None:
+    """Until nobody listens. Nothing is sent: aiohttp leaves what it accepts in the last moment without an answer."""
+    address = URL(url)
     for _ in range(2000):
-        if await refuses_connections(url):
+        try:
+            _, writer = await asyncio.open_connection(address.host, address.port)
+        except ConnectionError:
             return
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
         await asyncio.sleep(0.002)
     raise AssertionError("it still takes connections")
 
