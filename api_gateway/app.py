@@ -54,7 +54,7 @@ def make_app(settings: Settings, cluster: Cluster) -> web.Application:
 
 async def _watch(app: web.Application) -> AsyncIterator[None]:
     """Every store's watch, and news of who may, until no request is left and what is being removed is gone."""
-    watches = [asyncio.create_task(kept.run()) for kept in (*app[STORES], app[AUTH])]
+    watches = [asyncio.create_task(run()) for run in (*(store.run for store in app[STORES]), app[AUTH].run)]
     for watching in watches:
         watching.add_done_callback(_ended)
     yield

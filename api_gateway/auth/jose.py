@@ -80,10 +80,12 @@ def public_keys(document: object) -> dict[str, Key]:
 def _public_key(entry: dict[str, Any]) -> Key | None:
     alg = {"RSA": "RS256", "EC": "ES256"}.get(str(entry.get("kty")))
     named = isinstance(entry.get("kid"), str) and entry["kid"]
+    uses = entry.get("key_ops", ["verify"])
     fits = (
         entry.get("alg", alg) == alg
         and entry.get("use", "sig") == "sig"
-        and "verify" in entry.get("key_ops", ["verify"])
+        and isinstance(uses, list)
+        and "verify" in uses
         and (alg != "ES256" or entry.get("crv") == "P-256")
     )
     if not (alg and named and fits) or "d" in entry:  # a private key that is published is nobody's secret

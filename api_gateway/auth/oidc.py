@@ -27,8 +27,6 @@ FETCH_SECONDS = 5.0
 DELAYS = (0.2, 0.8)  # seconds, between the tries of one fetch
 DOCUMENT_BYTES = 256 * 1024
 
-_TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError, BadToken)
-
 
 class _Claims(BaseModel):
     """What we read of a token; its types are the issuer's promise."""
@@ -84,7 +82,7 @@ class Issuer:
             try:
                 async with asyncio.timeout(FETCH_SECONDS):
                     self._keys = await self._fetch()
-            except _TROUBLE as error:
+            except Exception as error:  # whatever an issuer answers, the gateway goes on
                 trouble = error
             else:
                 return REFRESH_SECONDS
@@ -106,7 +104,9 @@ class Issuer:
         found = await _document(session, self._url.rstrip("/") + "/.well-known/openid-configuration")
         if not isinstance(found, dict) or found.get("issuer") != self._url:
             raise ValueError("its discovery document names another issuer")
-        return _checked("oidc_jwks_url", found.get("jwks_uri"))
+        if not _is_safe(url := found.get("jwks_uri")):
+            raise ValueError("its discovery document's jwks_uri is no https:// URL")
+        return str(url)
 
 
 async def _document(session: aiohttp.ClientSession, url: str) -> object:
@@ -123,13 +123,17 @@ async def _document(session: aiohttp.ClientSession, url: str) -> object:
     return found
 
 
-def _checked(setting: str, url: object) -> str:
-    """A URL whose answers nobody on the way can change."""
+def _checked(setting: str, url: str) -> str:
+    if not _is_safe(url):
+        raise InvalidInput(variable(setting), "must be an https:// URL (http:// on loopback alone)")
+    return url
+
+
+def _is_safe(url: object) -> bool:
+    """Whether nobody on the way can change what is answered there."""
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
         host = parts.hostname or ""
     except ValueError:
-        parts, host = urlsplit(""), ""
-    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
-        raise InvalidInput(variable(setting), "must be an https:// URL (http:// on loopback alone)")
-    return str(url)
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
