@@ -10,7 +10,7 @@ from api_gateway.auth.directory import Directory
 from api_gateway.auth.jose import BadToken
 from api_gateway.auth.logins import Logins
 from api_gateway.auth.oidc import Issuer
-from api_gateway.auth.tokens import Tokens
+from api_gateway.auth.tokens import Tokens, principal_of
 from api_gateway.principal import EVERYTHING, Principal
 from api_gateway.problems import Problem
 from slipway.access.records import SETTINGS_KEY, digest
@@ -43,12 +43,13 @@ class Auth:
             if self._issuer:
                 tasks.create_task(self._issuer.run())
 
-    async def login(self, address: str | None, name: str, password: str) -> str:
-        """A token. Raises Problem 401, 429 or 503."""
-        token = self._tokens.issue(name, await self._logins.user(address, name, password))
+    async def login(self, address: str | None, name: str, password: str) -> tuple[str, Principal]:
+        """A token, and for whom. Raises Problem 401, 429 or 503."""
+        user = await self._logins.user(address, name, password)
+        token = self._tokens.issue(name, user)
         if token is None:
             raise Problem(503, "there is no key to sign tokens with: `slipway signing rotate` makes one")
-        return token
+        return token, principal_of(name, user)
 
     async def principal(self, request: web.Request) -> Principal | None:
         """Who it is; None: it brings no credentials. Bad ones are 401.

@@ -12,6 +12,10 @@ from slipway.access.records import User
 ISSUER = AUDIENCE = "slipway"
 
 
+def principal_of(name: str, user: User) -> Principal:
+    return Principal(f"user:{name}", user.tenant, frozenset(user.permissions))
+
+
 class Tokens:
     """Signed with the newest of our keys; good with any of them, while the user's record is the same.
 
@@ -53,8 +57,7 @@ class Tokens:
             await self._directory.fresh()
         if not self._is_of(name, revision):
             raise BadToken("the token's user is gone, or has changed: log in again")
-        user = self._directory.table.users[name]
-        return Principal(f"user:{name}", user.tenant, frozenset(user.permissions))
+        return principal_of(name, self._directory.table.users[name])
 
     def _is_of(self, name: str, revision: object) -> bool:
         user = self._directory.table.users.get(name)

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from api_gateway.auth.service import COOKIE
 from api_gateway.keys import AUTH, SETTINGS
+from api_gateway.principal import PRINCIPAL
 from api_gateway.routing import Operation, json_response
 from api_gateway.wire import auth as wire
 from api_gateway.wire.body import read
@@ -12,7 +13,8 @@ from api_gateway.wire.body import read
 async def login(request: web.Request) -> web.Response:
     """The token, also as a cookie, so that a browser can load pages and images that need it."""
     body = await read(request, wire.Login)
-    token = await request.app[AUTH].login(request.remote, body.username, body.password.get_secret_value())
+    password = body.password.get_secret_value()
+    token, request[PRINCIPAL] = await request.app[AUTH].login(request.remote, body.username, password)
     seconds = int(request.app[SETTINGS].token_life)
     response = json_response(wire.Token(access_token=token, expires_in=seconds))
     response.headers["Cache-Control"] = "no-store"

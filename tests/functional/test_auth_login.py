@@ -16,6 +16,7 @@ from tests.support import api_answers
 from tests.support.access import ALICE, KID, PASSWORD, SIGNED_WITH, a_user, bearer, let_in
 from tests.support.fake_api import FakeApi
 from tests.support.gateway import Gateway
+from tests.support.logged import Log
 
 LOGIN = "/api/v1/auth/login"
 WRONG = "the user name or the password is wrong"
@@ -55,6 +56,17 @@ async def test_login(start_gateway: StartGateway, api: FakeApi) -> None:
         assert (await gateway.call("GET", "/stacks", headers=bearer(token)))[0] == 200
         assert (await gateway.call("GET", "/stacks"))[0] == 401
         assert (await gateway.call("POST", LOGIN, me()))[1]["access_token"] != token, "each has a jti of its own"
+
+
+async def test_the_audit_names_who_logged_in_and_nobody_who_did_not(
+    start_gateway: StartGateway, api: FakeApi, log: Log
+) -> None:
+    let_in(api, {"alice": a_user(tenant="red")})
+    async with start_gateway() as gateway:
+        await gateway.call("POST", LOGIN, me())
+        await gateway.call("POST", LOGIN, me(PASSWORD, "typed into the wrong field"))
+    assert [(a["who"], a["tenant"], a["status"]) for a in log.audit] == [("user:alice", "red", 200), ("-", "-", 401)]
+    assert PASSWORD not in log.stream.getvalue()
 
 
 async def test_the_newest_key_signs(start_gateway: StartGateway, api: FakeApi) -> None:
