@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from api_gateway.audit import audit
-from api_gateway.keys import OPENAPI, SETTINGS, STACKS, STORES
+from api_gateway.auth.guard import guard
+from api_gateway.auth.service import Auth
+from api_gateway.keys import AUTH, OPENAPI, SETTINGS, STACKS, STORES
 from api_gateway.limits import LIMITS, Limits, limit
 from api_gateway.metrics import measure
-from api_gateway.middleware import answer_errors, guard, harden, is_loopback
+from api_gateway.middleware import answer_errors, harden
 from api_gateway.openapi import document
 from api_gateway.request_id import identify
 from api_gateway.routes import OPERATIONS
@@ -23,6 +25,7 @@ from api_gateway.store import GONE_SECONDS, Store
 from slipway import log
 from slipway.api.kinds import STACK
 from slipway.cluster import Cluster
+from slipway.errors import ApiError, InvalidInput
 from slipway.settings import Settings, load
 
 LOG = logging.getLogger("api_gateway.app")  # also where this module is __main__
@@ -31,11 +34,12 @@ FINISH_SECONDS = 10.0  # for removals in the background, when the process ends
 
 
 def make_app(settings: Settings, cluster: Cluster) -> web.Application:
-    """The gateway over one cluster, ready to run."""
-    access = {operation.path: operation.access for operation in OPERATIONS}
-    around = [measure, identify, audit, harden, answer_errors, guard(settings, access), limit]
+    """The gateway over one cluster, ready to run. Raises InvalidInput for a setting that cannot be."""
+    auth = Auth(settings, cluster)
+    around = [measure, identify, audit, harden, answer_errors, guard(settings, OPERATIONS, auth), limit]
     app = web.Application(middlewares=around, client_max_size=BODY_BYTES)
     app[SETTINGS] = settings
+    app[AUTH] = auth
     app[STACKS] = Store(cluster, STACK, settings.stack_namespace, settings.request_timeout)
     app[STORES] = (app[STACKS],)
     app[LIMITS] = Limits(settings)
@@ -49,8 +53,8 @@ def make_app(settings: Settings, cluster: Cluster) -> web.Application:
 
 
 async def _watch(app: web.Application) -> AsyncIterator[None]:
-    """Every store's watch, until no request is left and what is being removed is gone."""
-    watches = [asyncio.create_task(store.run()) for store in app[STORES]]
+    """Every store's watch, and news of who may, until no request is left and what is being removed is gone."""
+    watches = [asyncio.create_task(run()) for run in (*(store.run for store in app[STORES]), app[AUTH].run)]
     for watching in watches:
         watching.add_done_callback(_ended)
     yield
@@ -69,9 +73,10 @@ def _ended(watching: asyncio.Task[None]) -> None:
 
 async def _serve(settings: Settings) -> web.Application:
     """The app with its own connection, which it closes at the end."""
-    connected = contextlib.AsyncExitStack()
-    cluster = await connected.enter_async_context(Cluster.connect(settings.request_timeout))
-    app = make_app(settings, cluster)
+    async with contextlib.AsyncExitStack() as opening:
+        cluster = await opening.enter_async_context(Cluster.connect(settings.request_timeout))
+        app = make_app(settings, cluster)
+        connected = opening.pop_all()
 
     async def close(_: web.Application) -> None:
         await connected.aclose()
@@ -93,11 +98,12 @@ def _say(started: str) -> None:
 
 def main() -> None:
     settings = load()
-    if settings.api_key is None and not is_loopback(settings.host):
-        raise SystemExit(f"SLIPWAY_HOST: {settings.host} is not loopback, so SLIPWAY_API_KEY must be set as well")
     log.configure(settings.log_level, settings.log_format)
     seconds = shutdown_seconds(settings)
-    web.run_app(_serve(settings), host=settings.host, port=settings.port, print=_say, shutdown_timeout=seconds)
+    try:
+        web.run_app(_serve(settings), host=settings.host, port=settings.port, print=_say, shutdown_timeout=seconds)
+    except (InvalidInput, ApiError) as error:
+        raise SystemExit(f"the gateway cannot start: {error}") from error
 
 
 if __name__ == "__main__":

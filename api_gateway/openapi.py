@@ -12,9 +12,15 @@ from api_gateway.problems import family_of
 from api_gateway.routing import MUTATIONS, Operation
 
 REFERENCE = "#/components/schemas/{model}"
-API_KEY = "apiKey"
 TOO_MANY = {429: "too many requests of this client or user; Retry-After says when to come again"}
-WHO_MAY = {401: "no valid API key", 403: "without keys: a Host or Origin that is not this machine's"}
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "The login's, or an issuer's"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-KEY"},
+}
+WHO_MAY = {
+    401: "no credentials, or bad ones",
+    403: "a missing permission; without credentials, a foreign Host or Origin",
+}
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -34,7 +40,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": _schemas(operations),
-            "securitySchemes": {API_KEY: {"type": "apiKey", "in": "header", "name": "X-API-KEY"}},
+            "securitySchemes": SECURITY,
         },
     }
 
@@ -53,6 +59,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": {str(operation.status): ok}
         | {str(code): {"description": when, "content": error} for code, when in sorted(errors.items())},
     }
+    if operation.permission:
+        out["description"] = f"Needs the permission `{operation.permission}`."
     if names := re.findall(r"{(\w+)}", operation.path):
         out["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
@@ -60,7 +68,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.body:
         out["requestBody"] = {"required": operation.body_required, "content": _content(operation.body)}
     if operation.access != "open":
-        out["security"] = [{API_KEY: []}, {}]  # none where the gateway is anonymous
+        out["security"] = [*({name: []} for name in SECURITY), {}]  # none where the gateway is anonymous
     return out
 
 

@@ -24,7 +24,13 @@ class Principal:
         domain = permission.partition(":")[0]
         return not self.permissions.isdisjoint({permission, f"{domain}:*", EVERYTHING})
 
+    def sees(self, tenant: str) -> bool:
+        """Whether a resource of that tenant is its business."""
+        return self.tenant in ("", tenant)
+
 
 PRINCIPAL = web.RequestKey("principal", Principal)
+NOBODY = Principal("anonymous")
+"""Who has not been asked, or whose credentials are bad."""
 ANONYMOUS = Principal("anonymous", permissions=frozenset({EVERYTHING}))
 """Who brings no credentials where none are asked for."""

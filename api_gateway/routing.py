@@ -20,7 +20,8 @@ class Operation:
     """One method of one path.
 
     returns: model of the JSON answer; None: `media` is sent as it is. errors: status -> when.
-    access: who needs no key where one is set: nobody (`key`), everyone (`open`), or this machine (`local`).
+    access: who needs no credentials where these are asked for: nobody (`key`), everyone (`open`), or this machine
+    (`local`). permission: what they must allow; "": nothing in particular.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Operation:
     body_required: bool = True
     errors: dict[int, str] = field(default_factory=dict)
     access: Access = "key"
+    permission: str = ""
 
 
 def pattern(request: web.Request) -> str | None:

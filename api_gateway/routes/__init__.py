@@ -1,5 +1,5 @@
 """All routes of the gateway."""
 
-from api_gateway.routes import stacks, system
+from api_gateway.routes import auth, stacks, system
 
-OPERATIONS = (*stacks.OPERATIONS, *system.OPERATIONS)
+OPERATIONS = (*stacks.OPERATIONS, *auth.OPERATIONS, *system.OPERATIONS)

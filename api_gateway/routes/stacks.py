@@ -1,6 +1,6 @@
 """The Stack API: create, look at, delete; a stack_id is the resource's UID."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
@@ -9,6 +9,7 @@ from api_gateway import problems
 from api_gateway.audit import MADE
 from api_gateway.keys import SETTINGS, STACKS
 from api_gateway.limits import LIMITS
+from api_gateway.principal import PRINCIPAL
 from api_gateway.renewal import renew as renewed
 from api_gateway.routing import Operation, json_response
 from api_gateway.store import Store
@@ -31,7 +32,7 @@ async def create(request: web.Request) -> web.Response:
     """201 once the pod has a node and its node port; else the reason, and nothing is left of it."""
     body = await read(request, wire.CreateStack)
     store = request.app[STACKS]
-    resource = body.resource(body.pod(request.app[SETTINGS].pod_limits))
+    resource = body.resource(body.pod(request.app[SETTINGS].pod_limits), request[PRINCIPAL].tenant)
     request.app[LIMITS].start(resource["spec"])
     try:
         made = await store.create(resource)
@@ -76,8 +77,7 @@ def _is_settled(resource: Object | None) -> bool:
 
 
 async def list_all(request: web.Request) -> web.Response:
-    store = request.app[STACKS]
-    return _listing(request, store)
+    return _listing(request, _seen(request))
 
 
 async def list_of_user(request: web.Request) -> web.Response:
@@ -86,7 +86,7 @@ async def list_of_user(request: web.Request) -> web.Response:
         user_id = USER_ID.validate_strings(text)
     except ValidationError:
         raise InvalidInput("user_id", "must be an integer from 1 to 9007199254740991") from None
-    return _listing(request, [s for s in request.app[STACKS] if s["spec"]["userId"] == user_id])
+    return _listing(request, [s for s in _seen(request) if s["spec"]["userId"] == user_id])
 
 
 async def get(request: web.Request) -> web.Response:
@@ -112,15 +112,24 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def stats(request: web.Request) -> web.Response:
-    store = request.app[STACKS]
-    return json_response(wire.stats(Stack.model_validate(resource) for resource in store))
+    return json_response(wire.stats(Stack.model_validate(resource) for resource in _seen(request)))
 
 
 def _found(request: web.Request) -> Object:
     resource = request.app[STACKS].get(request.match_info["stack_id"])
-    if resource is None:
+    if resource is None or not request[PRINCIPAL].sees(_tenant(resource)):
         raise problems.Problem(404, "stack not found")
     return resource
+
+
+def _seen(request: web.Request) -> Iterator[Object]:
+    """The stacks of whoever asks; of another tenant nothing is told."""
+    principal = request[PRINCIPAL]
+    return (resource for resource in request.app[STACKS] if principal.sees(_tenant(resource)))
+
+
+def _tenant(resource: Object) -> str:
+    return str(resource["spec"].get("tenant", ""))
 
 
 def _view(request: web.Request, resource: Object) -> bytes:
@@ -146,6 +155,7 @@ OPERATIONS = (
         TAG,
         body=wire.CreateStack,
         returns=StackRecord,
+        permission="stack:create",
         status=201,
         errors={
             400: "invalid request body or pod spec, or beyond a LimitRange",
@@ -154,8 +164,17 @@ OPERATIONS = (
             503: "user stack limit, cluster saturation, ResourceQuota, or no node port",
         },
     ),
-    Operation("GET", "/stacks", list_all, "List all stacks", TAG, returns=wire.StackList),
-    Operation("GET", "/stacks/{stack_id}", get, "Get a stack", TAG, returns=StackRecord, errors=NOT_FOUND),
+    Operation("GET", "/stacks", list_all, "List all stacks", TAG, returns=wire.StackList, permission="stack:list"),
+    Operation(
+        "GET",
+        "/stacks/{stack_id}",
+        get,
+        "Get a stack",
+        TAG,
+        returns=StackRecord,
+        errors=NOT_FOUND,
+        permission="stack:read",
+    ),
     Operation(
         "GET",
         "/stacks/{stack_id}/status",
@@ -163,6 +182,7 @@ OPERATIONS = (
         "Get a stack's status",
         TAG,
         returns=wire.StackStatusView,
+        permission="stack:read",
         errors=NOT_FOUND,
     ),
     Operation(
@@ -174,6 +194,7 @@ OPERATIONS = (
         body=wire.RenewStack,
         body_required=False,
         returns=StackRecord,
+        permission="stack:renew",
         errors=NOT_FOUND
         | {
             400: "invalid request body, or a ttl beyond the longest life",
@@ -188,6 +209,7 @@ OPERATIONS = (
         "Delete a stack",
         TAG,
         returns=wire.Deleted,
+        permission="stack:delete",
         errors=NOT_FOUND | {503: "the cluster cannot be reached"},
     ),
     Operation(
@@ -197,7 +219,8 @@ OPERATIONS = (
         "List a user's stacks",
         TAG,
         returns=wire.StackList,
+        permission="stack:list",
         errors={400: "user_id is not a positive integer"},
     ),
-    Operation("GET", "/stats", stats, "Totals over all stacks", TAG, returns=wire.Stats),
+    Operation("GET", "/stats", stats, "Totals over all stacks", TAG, returns=wire.Stats, permission="stack:list"),
 )

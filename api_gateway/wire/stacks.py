@@ -10,6 +10,7 @@ from api_gateway.wire.body import Request
 from slipway.api.kinds import STACK
 from slipway.api.meta import Object, Time
 from slipway.api.stack import TTL, TTL_LENGTH, Identifier, Stack
+from slipway.builders.meta import TENANT
 from slipway.builders.stack_record import StackRecord, State, state
 from slipway.rules.durations import parse_duration
 from slipway.rules.names import stack_name
@@ -46,13 +47,15 @@ class CreateStack(Request):
         """The pod asked for, or InvalidInput."""
         return sanitize(parse_pod(self.pod_spec), self.target_port, limits, root="pod_spec")
 
-    def resource(self, pod: SanitizedPod) -> Object:
+    def resource(self, pod: SanitizedPod, tenant: str = "") -> Object:
         """The Stack to create. Its name is the pair's, so that the API server refuses a second one."""
+        labels = {"labels": {TENANT: tenant}} if tenant else {}
         return {
             "apiVersion": STACK.api_version,
             "kind": STACK.kind,
-            "metadata": {"name": stack_name(self.user_id, self.problem_id)},
+            "metadata": {"name": stack_name(self.user_id, self.problem_id, tenant), **labels},
             "spec": {
+                "tenant": tenant,
                 "userId": self.user_id,
                 "problemId": self.problem_id,
                 "targetPort": self.target_port,

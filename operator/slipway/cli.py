@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
+from slipway.access import commands as access
 from slipway.settings import Settings, load, variable
 
 
@@ -13,7 +14,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     config = commands.add_parser("config", help="print every setting, its value and where it comes from")
     config.add_argument("--json", action="store_true", help="as JSON, for programs")
+    config.set_defaults(run=_config)
+    access.add_to(commands)
     arguments = parser.parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _config(arguments: argparse.Namespace) -> int:
     rows = list(_settings())
     if arguments.json:
         print(json.dumps({name: value for name, value, _ in rows}, indent=2))

@@ -10,6 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -65,10 +66,14 @@ class Cluster:
     async def connect(cls, seconds: float, may_write: Callable[[], bool] = lambda: True) -> AsyncIterator[Self]:
         """Connect as the pod's ServiceAccount, else as KUBECONFIG says. seconds: the most that one call may take."""
         configuration = Configuration()
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
-            kube_config.load_incluster_config(client_configuration=configuration)
-        else:
-            await kube_config.load_kube_config(client_configuration=configuration)
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ:
+                kube_config.load_incluster_config(client_configuration=configuration)
+            else:
+                await kube_config.load_kube_config(client_configuration=configuration)
+        except (*_TROUBLE, yaml.YAMLError, KeyError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise errors.Unavailable(f"no cluster to connect to: is KUBECONFIG right? ({reason})") from error
         configuration.connection_pool_maxsize = 256
         # Looking for a proxy in the environment costs a thread at each call; kubeconfig's proxy-url is still heard.
         configuration.client_session_kwargs = {"trust_env": False}

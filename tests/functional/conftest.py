@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from api_gateway import store as gateway_store
 from api_gateway.app import make_app
+from api_gateway.auth import directory
 from slipway import cluster as slipway_cluster
 from slipway.api.kinds import NODE
 from slipway.cluster import Cluster
@@ -66,6 +67,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(slipway_cluster, "RETRY_DELAYS", (0.001, 0.002, 0.003))
     monkeypatch.setattr(gateway_store, "RECONNECT_SECONDS", 0.01)
     monkeypatch.setattr(gateway_store, "GONE_SECONDS", 0.05)
+    monkeypatch.setattr(directory, "REREAD_SECONDS", 0.01)
     return iter(())
 
 

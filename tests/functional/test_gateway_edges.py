@@ -143,10 +143,13 @@ async def test_what_is_audited_of_a_life(gateway: Gateway, api: FakeApi, log: Lo
 async def test_no_bodies_and_no_credentials(start_gateway: StartGateway, api: FakeApi, log: Log) -> None:
     async with start_gateway(api_key=KEY) as gateway:
         answer_with(api, placed)
-        headers = {"X-API-KEY": KEY, "Authorization": "Bearer sesame", "Cookie": "token=sesame"}
+        headers = {"X-API-KEY": KEY, "Cookie": "slipway_token=sesame"}
         assert (await gateway.call("POST", "/stacks?q=sesame", ask(), headers=headers))[0] == 201
         assert (await gateway.call("POST", "/stacks", ask(pod_spec="sesame"), headers=headers))[0] == 400
-    assert len(log.audit) == 2
+        assert (await gateway.call("POST", "/stacks", headers={"Authorization": "Bearer sesame"}))[0] == 401
+        login = {"username": "sesame", "password": "sesame"}
+        assert (await gateway.call("POST", "/api/v1/auth/login", login))[0] == 503
+    assert len(log.audit) == 4
     for secret in (KEY, "sesame", "ghcr.io"):
         assert secret not in log.stream.getvalue()
 

@@ -92,7 +92,7 @@ def test_answers_and_bodies_are_described(operation: Operation) -> None:
 @operations
 def test_a_key_is_asked_for_where_it_is_needed(operation: Operation) -> None:
     schemes = {name for asked in described(operation).get("security", []) for name in asked}
-    assert schemes == (set() if operation.access == "open" else {"apiKey"})
+    assert schemes == (set() if operation.access == "open" else {"apiKey", "bearer"})
     assert schemes <= DOCUMENT["components"]["securitySchemes"].keys()
 
 
