@@ -160,7 +160,6 @@ class Store:
             except ApiError as error:
                 self.synced, version = False, ""
                 log.warning("the watch of %s is down, again in %g s: %s", self.kind.plural, RECONNECT_SECONDS, error)
-            self._heard(self._watch_seconds)
             await asyncio.sleep(next_try - asyncio.get_running_loop().time())  # a watch that lasted is opened at once
 
     @property
