@@ -32,6 +32,17 @@ class Bare:
                 raise RuntimeError(f"{method} {path}: {response.status} {answer.decode()[:300]}")
             return json.loads(answer) if response.content_type == JSON else answer.decode()
 
+    async def exists(self, path: str) -> bool:
+        async with self._session.get(path) as response:
+            return response.status < 400
+
+    async def remove(self, path: str, options: Any = None) -> None:
+        """DELETE; fine if it is gone already."""
+        async with self._session.delete(path, json=options) as response:
+            answer = await response.read()
+            if response.status >= 400 and response.status != 404:
+                raise RuntimeError(f"DELETE {path}: {response.status} {answer.decode()[:300]}")
+
     async def lines(self, path: str) -> AsyncIterator[Any]:
         """A watch, event by event."""
         async with self._session.get(path, timeout=aiohttp.ClientTimeout(total=600)) as response:
