@@ -5,6 +5,7 @@ import base64
 import json
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,3 +84,10 @@ async def at_once(limit: int, jobs: Iterable[Callable[[], Awaitable[Any]]]) -> N
     async with asyncio.TaskGroup() as group:
         for job in jobs:
             group.create_task(run(job))
+
+
+async def timed(job: Callable[[], Awaitable[Any]]) -> float:
+    """How long a job takes, in seconds."""
+    start = time.perf_counter()
+    await job()
+    return time.perf_counter() - start

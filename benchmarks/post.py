@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
@@ -11,7 +10,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from benchmarks.bare import Bare, at_once
+from benchmarks.bare import Bare, at_once, timed
 from benchmarks.figures import Figure, percentile
 from benchmarks.hollow import hollow_node
 from benchmarks.stacks import FIRST_USER, POD_SPEC, REFERENCE, TARGET_PORT, children, clean, free_ports, path, resource
@@ -52,7 +51,7 @@ async def run(api: Bare, product: Product) -> list[Figure]:
     bare = []
     async with aiohttp.ClientSession(product.gateway) as session:
         for number in range(ROUNDS):
-            bare.append(STACKS / await _timed(partial(_bare_burst, api)))
+            bare.append(STACKS / await timed(partial(_bare_burst, api)))
             await clean(api)
             for limit, tally in tallies.items():
                 await _round(session, limit, tally, keep=number == ROUNDS - 1)
@@ -88,7 +87,7 @@ async def _round(session: aiohttp.ClientSession, limit: int, tally: Tally, *, ke
     made: list[str] = []
     before = len(tally.errors)
     jobs = [partial(_post, session, index, tally, made) for index in range(STACKS)]
-    seconds = await _timed(partial(at_once, limit, jobs))
+    seconds = await timed(partial(at_once, limit, jobs))
     tally.rates.append((STACKS - (len(tally.errors) - before)) / seconds)
     if keep:
         await asyncio.sleep(LOSS_SECONDS)
@@ -114,12 +113,6 @@ async def _post(session: aiohttp.ClientSession, index: int, tally: Tally, made: 
 async def _alive(session: aiohttp.ClientSession, stack_id: str) -> bool:
     async with session.get(f"/stacks/{stack_id}/status") as response:
         return response.status == 200 and (await response.json())["status"] in ALIVE
-
-
-async def _timed(job: Callable[[], Awaitable[None]]) -> float:
-    start = time.perf_counter()
-    await job()
-    return time.perf_counter() - start
 
 
 async def _bare_burst(api: Bare) -> None:

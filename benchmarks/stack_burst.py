@@ -2,13 +2,11 @@
 
 import asyncio
 import re
-import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from statistics import median
 from typing import Any
 
-from benchmarks.bare import MERGE, Bare, at_once
+from benchmarks.bare import MERGE, Bare, at_once, timed
 from benchmarks.figures import Figure
 from benchmarks.hollow import hollow_node
 from benchmarks.memory import MEMORY_MB, memory
@@ -27,9 +25,9 @@ async def run(api: Bare, product: Product) -> list[Figure]:
     async with hollow_node(api):
         await asyncio.sleep(11)  # the operator looks at the nodes every 10 s
         for _ in range(ROUNDS):
-            reference.append(BURST / await _timed(partial(_bare_burst, api)))
+            reference.append(BURST / await timed(partial(_bare_burst, api)))
             await clean(api)
-            ours.append(BURST / await _timed(partial(create, api, range(BURST))))
+            ours.append(BURST / await timed(partial(create, api, range(BURST))))
             await clean(api)
     await asyncio.sleep(11)
     before = await _writes(api)
@@ -48,12 +46,6 @@ async def run(api: Bare, product: Product) -> list[Figure]:
 
 def _share(rate: float, reference: float) -> float:
     return rate / reference
-
-
-async def _timed(job: Callable[[], Awaitable[None]]) -> float:
-    start = time.perf_counter()
-    await job()
-    return time.perf_counter() - start
 
 
 async def _bare_burst(api: Bare) -> None:
