@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 
+import uvloop
 from aiohttp import web
 
 from api_gateway.audit import audit
@@ -100,8 +101,10 @@ def main() -> None:
     settings = load()
     log.configure(settings.log_level, settings.log_format)
     seconds = shutdown_seconds(settings)
+    loop = uvloop.new_event_loop()
+    host, port = settings.host, settings.port
     try:
-        web.run_app(_serve(settings), host=settings.host, port=settings.port, print=_say, shutdown_timeout=seconds)
+        web.run_app(_serve(settings), host=host, port=port, print=_say, shutdown_timeout=seconds, loop=loop)
     except (InvalidInput, ApiError) as error:
         raise SystemExit(f"the gateway cannot start: {error}") from error
 

@@ -16,6 +16,9 @@ from slipway.errors import ApiError, Gone, NotFound, Unavailable
 
 log = logging.getLogger(__name__)
 
+Render = Callable[[Object], bytes]
+"""Makes an answer of a resource, and of nothing else."""
+
 RECONNECT_SECONDS = 1.0
 LIST_CALLS = 30  # pages that a list may have, if the API server takes as long as it may for each
 GONE_SECONDS = 5.0  # a deleted resource is out of the cache much sooner, unless the watch is behind
@@ -33,7 +36,7 @@ class Store:
         self._cluster = cluster
         self._namespace = namespace
         self._cache = ObjectCache()
-        self._rendered: dict[str, tuple[str, bytes]] = {}
+        self._rendered: dict[str, tuple[str, dict[Render, bytes]]] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._abandoned: set[str] = set()
         self._removals: set[asyncio.Task[None]] = set()
@@ -59,14 +62,16 @@ class Store:
         present = (r for r in self._cache if "deletionTimestamp" not in r["metadata"])
         return iter(sorted(present, key=lambda r: (r["metadata"]["creationTimestamp"], r["metadata"]["name"])))
 
-    def rendered(self, resource: Object, render: Callable[[Object], bytes]) -> bytes:
+    def rendered(self, resource: Object, render: Render) -> bytes:
         """What `render` makes of it, made once for each version."""
         metadata = resource["metadata"]
-        version, text = self._rendered.get(metadata["uid"], ("", b""))
+        version, views = self._rendered.get(metadata["uid"], ("", {}))
         if version != metadata["resourceVersion"]:
-            text = render(resource)
-            self._rendered[metadata["uid"]] = (metadata["resourceVersion"], text)
-        return text
+            views = {}
+            self._rendered[metadata["uid"]] = (metadata["resourceVersion"], views)
+        if render not in views:
+            views[render] = render(resource)
+        return views[render]
 
     async def create(self, resource: Object) -> Object:
         """Create it; raises AlreadyExists and the other ApiErrors, and then nothing stays that was made."""

@@ -5,6 +5,7 @@ import base64
 import json
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,17 @@ class Bare:
             if response.status >= 400:
                 raise RuntimeError(f"{method} {path}: {response.status} {answer.decode()[:300]}")
             return json.loads(answer) if response.content_type == JSON else answer.decode()
+
+    async def exists(self, path: str) -> bool:
+        async with self._session.get(path) as response:
+            return response.status < 400
+
+    async def remove(self, path: str, options: Any = None) -> None:
+        """DELETE; fine if it is gone already."""
+        async with self._session.delete(path, json=options) as response:
+            answer = await response.read()
+            if response.status >= 400 and response.status != 404:
+                raise RuntimeError(f"DELETE {path}: {response.status} {answer.decode()[:300]}")
 
     async def lines(self, path: str) -> AsyncIterator[Any]:
         """A watch, event by event."""
@@ -72,3 +84,10 @@ async def at_once(limit: int, jobs: Iterable[Callable[[], Awaitable[Any]]]) -> N
     async with asyncio.TaskGroup() as group:
         for job in jobs:
             group.create_task(run(job))
+
+
+async def timed(job: Callable[[], Awaitable[Any]]) -> float:
+    """How long a job takes, in seconds."""
+    start = time.perf_counter()
+    await job()
+    return time.perf_counter() - start

@@ -94,7 +94,8 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def status(request: web.Request) -> web.Response:
-    return json_response(wire.status_view(Stack.model_validate(_found(request))))
+    body = request.app[STACKS].rendered(_found(request), _render_status)
+    return web.Response(body=body, content_type="application/json")
 
 
 async def renew(request: web.Request) -> web.Response:
@@ -139,6 +140,10 @@ def _view(request: web.Request, resource: Object) -> bytes:
 
 def _render(resource: Object) -> bytes:
     return record(Stack.model_validate(resource)).model_dump_json().encode()
+
+
+def _render_status(resource: Object) -> bytes:
+    return wire.status_view(Stack.model_validate(resource)).model_dump_json().encode()
 
 
 def _listing(request: web.Request, resources: Iterable[Object]) -> web.Response:
