@@ -36,6 +36,7 @@ def enforcing(product: Product, client: str) -> None:
     """Skip where a policy that denies everything keeps nobody out."""
     cluster = product.cluster
     address = _address(cluster, PROBE, client)
+    eventually(lambda: _reaches(cluster, PROBE, client, address, stacks.PORT))  # as long as there is no policy
     deny = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     metadata = {"name": "deny", "namespace": PROBE}
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": deny}
@@ -70,10 +71,10 @@ def _address(cluster: Cluster, namespace: str, pod: str) -> str:
 
 
 def _reaches(cluster: Cluster, namespace: str, pod: str, address: str, port: int) -> bool:
-    """Whether a page comes from there within two seconds."""
+    """Whether a connection from the pod comes about within two seconds."""
     try:
-        get = ("wget", "-q", "-T", "2", "-O", "/dev/null", f"http://{address}:{port}/")
-        cluster.kubectl("exec", "-n", namespace, pod, "--", *get)
+        connect = ("sh", "-c", f"echo | nc -w 2 {address} {port}")
+        cluster.kubectl("exec", "-n", namespace, pod, "--", *connect)
     except subprocess.CalledProcessError:
         return False
     return True
