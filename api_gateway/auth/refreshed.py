@@ -15,7 +15,8 @@ class Refreshed:
         self._read = read
         self._pause = pause
         self._asked = asyncio.Event()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[asyncio.Future[None]] = []  # for the next time
+        self._during: list[asyncio.Future[None]] | None = None  # for the end of the one under way
         self._next = 0.0  # by the loop's clock: not before
 
     async def run(self) -> None:
@@ -24,8 +25,10 @@ class Refreshed:
         while True:
             self._asked.clear()
             waiting, self._waiting = self._waiting, []
+            self._during = waiting
             self._next = loop.time() + self._pause
             regular = await self._read()
+            self._during = None
             for told in waiting:
                 if not told.done():
                     told.set_result(None)
@@ -36,13 +39,14 @@ class Refreshed:
                     await self._asked.wait()
 
     async def fresh(self) -> None:
-        """Come back after a read that began later than this call, or at once where that would take too long."""
+        """Come back after a read that began later than this call; where that is too far away, after one under way."""
         self._asked.set()
         loop = asyncio.get_running_loop()
-        if self._next > loop.time() + WAIT_SECONDS:
+        waiting = self._waiting if self._next <= loop.time() + WAIT_SECONDS else self._during
+        if waiting is None:
             return
         told = loop.create_future()
-        self._waiting.append(told)
+        waiting.append(told)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WAIT_SECONDS):
                 await told

@@ -1,5 +1,7 @@
 """Tokens of an OpenID Connect issuer: keys that come, change and are away, and claims of every kind."""
 
+import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from api_gateway.app import _serve
 from api_gateway.auth import oidc
 from api_gateway.auth.service import Auth
 from api_gateway.principal import PRINCIPAL
@@ -155,6 +158,24 @@ async def test_keys_are_rotated(gateway: Gateway, issuer: FakeIssuer) -> None:
     assert await status_with(gateway, issuer.token()) == 401, "a key that is published no more"
 
 
+async def test_a_token_that_comes_before_the_first_keys(
+    start_gateway: StartGateway, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "RETRY_SECONDS", 30.0)
+    issuer.slow = asyncio.Event()
+    async with start_gateway(anonymous=False, oidc_issuer=issuer.url) as gateway:
+        await until(lambda: issuer.calls)
+        answer = asyncio.create_task(status_with(gateway, issuer.token()))
+        assert await status_with(gateway, good_token()) == 401, "others are not held up: nobody knows alice here"
+        issuer.slow.set()
+        assert await answer == 200
+
+
+async def test_a_gateway_that_cannot_trust_its_issuer_does_not_start(cluster: Cluster) -> None:
+    with pytest.raises(InvalidInput, match="SLIPWAY_OIDC_ISSUER: must be an https:// URL"):
+        await _serve(Settings(oidc_issuer="http://issuer.example"))
+
+
 async def test_unknown_kids_do_not_flood_the_issuer(
     start_gateway: StartGateway, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,12 +192,12 @@ async def test_unknown_kids_do_not_flood_the_issuer(
 AWAY = [
     web.Response(status=500),
     web.Response(status=404),
-    web.Response(status=302, headers={"Location": "/elsewhere"}),
+    web.Response(status=302, headers={"Location": "/redirected"}),
     web.Response(body=b"<html>"),
     web.Response(body=b"[]"),
     web.Response(body=b'{"keys": []}'),
     web.Response(body=b'{"keys": [{"kty": "oct", "kid": "rsa-1", "k": "eHh4"}]}'),
-    web.Response(body=b" " * (oidc.DOCUMENT_BYTES + 1) + b"{}"),
+    web.Response(body=b" " * oidc.DOCUMENT_BYTES + json.dumps({"keys": [rsa_jwk("rsa-9")]}).encode()),
     web.Response(body=b"[" * 100_000),
 ]
 

@@ -1,5 +1,6 @@
 """An OpenID Connect issuer on loopback, with keys that it can change, and bad days."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,13 +36,16 @@ def ec_jwk(kid: str) -> dict[str, Any]:
 
 @dataclass
 class FakeIssuer:
-    """keys: what it publishes. answer: in place of the JWKS. discovery: in place of its fields. calls: to the JWKS."""
+    """keys: what it publishes. answer: in place of the JWKS. discovery: in place of its fields. calls: to the JWKS.
+    slow: until then there is no answer.
+    """
 
     url: str = ""
     keys: list[dict[str, Any]] = field(default_factory=lambda: [rsa_jwk("rsa-1"), ec_jwk("ec-1")])
     answer: web.Response | None = None
     discovery: dict[str, Any] = field(default_factory=dict)
     calls: int = 0
+    slow: asyncio.Event | None = None
 
     def token(self, kid: str = "rsa-1", name: str = "", **changed: Any) -> str:
         """Signed by the issuer; None takes a claim out."""
@@ -64,9 +68,15 @@ class FakeIssuer:
 
     async def jwks(self, _: web.Request) -> web.Response:
         self.calls += 1
+        if self.slow:
+            await self.slow.wait()
         if self.answer:
             return web.Response(status=self.answer.status, body=self.answer.body, headers=dict(self.answer.headers))
         return web.json_response({"keys": self.keys})
+
+    async def stranger(self, _: web.Request) -> web.Response:
+        """Where no key should come from."""
+        return web.json_response({"keys": [rsa_jwk("rsa-9")]})
 
 
 @asynccontextmanager
@@ -75,6 +85,7 @@ async def serving(issuer: FakeIssuer) -> AsyncIterator[FakeIssuer]:
     app.router.add_get("/realm/.well-known/openid-configuration", issuer.discover)
     app.router.add_get("/realm/keys", issuer.jwks)
     app.router.add_get("/elsewhere", issuer.jwks)
+    app.router.add_get("/redirected", issuer.stranger)
     async with TestServer(app) as server:
         issuer.url = str(server.make_url("/realm"))
         yield issuer

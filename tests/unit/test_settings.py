@@ -1,12 +1,16 @@
 """Settings from the environment, and `slipway config`."""
 
 import json
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from api_gateway import app as gateway
 from api_gateway.auth.local import is_loopback
 from slipway.cli import main
+from slipway.errors import InvalidInput
 from slipway.settings import Settings, problems
 
 DEFAULTS = {
@@ -152,6 +156,17 @@ def test_the_plain_form_is_one_line_a_setting(capsys: pytest.CaptureFixture[str]
     assert len(lines) == len(Settings.model_fields)
     assert "STACK_MAX_PER_USER=5" in {line.split(" ")[0] for line in lines}
     assert all("# " in line for line in lines if "MAX_PER_USER" in line)
+
+
+def test_what_keeps_the_gateway_from_starting_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_app(app: Coroutine[Any, Any, Any], **_: Any) -> None:
+        app.close()
+        raise InvalidInput("SLIPWAY_OIDC_ISSUER", "must be an https:// URL")
+
+    monkeypatch.setattr("aiohttp.web.run_app", run_app)
+    monkeypatch.setattr("slipway.log.configure", lambda *_: None)
+    with pytest.raises(SystemExit, match=r"^the gateway cannot start: SLIPWAY_OIDC_ISSUER: must be an https:// URL$"):
+        gateway.main()
 
 
 @pytest.mark.parametrize(
