@@ -15,18 +15,23 @@ from tests.testbed.tools import which
 
 @dataclass(frozen=True)
 class Component:
-    """One program; `stage` orders the start, and those of one stage start together."""
+    """One program; `stage` orders the start, and those of one stage start together.
+
+    yields: whether it leaves the CPU to the others. What starts pods would be on another machine than the control
+    plane; here, as its equal, it would be what the control plane's latency is made of.
+    """
 
     name: str
     stage: int
     argv: tuple[str, ...]
     ready: Callable[[], bool]
     files: tuple[Path, ...] = ()
+    yields: bool = False
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever what would be started changes."""
-        digest = hashlib.sha256("\0".join(self.argv).encode())
+        digest = hashlib.sha256("\0".join((*self.argv, *(["yields"] if self.yields else []))).encode())
         for file in self.files:
             digest.update(file.read_bytes() if file.exists() else b"")
         return digest.hexdigest()[:16]
@@ -71,7 +76,7 @@ def _etcd(paths: Paths, plan: Plan, binaries: Path) -> Component:
 def _containerd(paths: Paths) -> Component:
     config = paths.config("containerd.toml")
     argv = (which("containerd") or "containerd", "--config", str(config))
-    return Component("containerd", 1, argv, lambda: listens(paths.containerd_socket), (config,))
+    return Component("containerd", 1, argv, lambda: listens(paths.containerd_socket), (config,), yields=True)
 
 
 def _apiserver(paths: Paths, plan: Plan, binaries: Path) -> Component:
@@ -162,14 +167,15 @@ def _kubelet(paths: Paths, plan: Plan, binaries: Path) -> Component:
         f"--hostname-override={NODE}",
         f"--node-ip={plan.gateway}",
     )
-    return Component("kubelet", 3, argv, lambda: answers(plan.url("kubelet-health", "/healthz")), (config, kubeconfig))
+    ready = plan.url("kubelet-health", "/healthz")
+    return Component("kubelet", 3, argv, lambda: answers(ready), (config, kubeconfig), yields=True)
 
 
 def _proxy(paths: Paths, plan: Plan, binaries: Path) -> Component:
     config, kubeconfig = paths.config("kube-proxy.yaml"), paths.config("kube-proxy.kubeconfig")
     argv = (str(binaries / "kube-proxy"), f"--config={config}")
     ready = plan.url("kube-proxy-health", "/healthz")
-    return Component("kube-proxy", 3, argv, lambda: answers(ready), (config, kubeconfig))
+    return Component("kube-proxy", 3, argv, lambda: answers(ready), (config, kubeconfig), yields=True)
 
 
 def _client_flags(paths: Paths, name: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from tests.testbed.components import Component
 from tests.testbed.errors import ClusterError
 from tests.testbed.interface import ComponentStatus
 from tests.testbed.paths import Paths
-from tests.testbed.processes import MARK, ROLE, Record, alive, end, load, marked, program, spawn, tail
+from tests.testbed.processes import MARK, ROLE, Record, alive, end, load, marked, program, spawn, tail, yield_cpu
 from tests.testbed.progress import Progress
 from tests.testbed.tools import search_path
 
@@ -50,7 +50,7 @@ class Supervisor:
             self.progress.say(f"restarting {component.name}: its settings changed")
         self.stop(component, grace_s=10.0)
         self.progress.say(f"starting {component.name}")
-        spawn(
+        record = spawn(
             component.name,
             component.argv,
             env={"PATH": search_path(), "HOME": "/root", MARK: self.mark, ROLE: component.name},
@@ -58,6 +58,8 @@ class Supervisor:
             directory=self.paths.records,
             fingerprint=component.fingerprint,
         )
+        if component.yields:
+            yield_cpu(record.pid)
 
     def stop(self, component: Component, grace_s: float) -> None:
         """End one, also when its record was never written; its children, as containers' shims, stay."""
