@@ -21,7 +21,7 @@ from slipway.api.meta import Object, ObjectMeta
 FIELD_MANAGER = "slipway"
 
 RETRY_DELAYS = (0.1, 0.4, 1.6)  # seconds
-PAGE = 500  # objects in one answer to a list
+PAGE = 100  # objects in one answer to a list
 WATCH_SECONDS = 300  # the server ends a watch after this long
 WATCH_SILENCE_SECONDS = 70  # bookmarks come every 60 s: no word for longer means that the watch is dead
 
@@ -98,7 +98,9 @@ class Cluster:
                 return items, page["metadata"]["resourceVersion"]
             query["continue"] = token
 
-    async def watch(self, kind: Kind, namespace: str, version: str) -> AsyncIterator[tuple[str, Object]]:
+    async def watch(
+        self, kind: Kind, namespace: str, version: str, labels: str = ""
+    ) -> AsyncIterator[tuple[str, Object]]:
         """Changes since `version` as (ADDED|MODIFIED|DELETED|BOOKMARK, object) until the server ends the watch.
 
         Raises Gone when `version` is too old, Unavailable when the connection breaks or falls silent.
@@ -108,6 +110,7 @@ class Cluster:
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
             "timeoutSeconds": str(WATCH_SECONDS),
+            "labelSelector": labels,
         }
         limits = aiohttp.ClientTimeout(sock_connect=self._timeout.total, sock_read=WATCH_SILENCE_SECONDS)
         try:

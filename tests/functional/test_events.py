@@ -249,7 +249,7 @@ async def test_an_operator_shows_its_figures_while_it_works(api: FakeApi, clock:
 async def test_what_the_watch_lost_is_counted(api: FakeApi, clock: Clock) -> None:
     missed = Growth("slipway_watch_missed_total", kind="Stack")
     async with Operator(api, settings(), sweep=0.002) as operator:
-        operator.deaf_to = lambda event: event.kind == STACK
+        operator.cluster.deaf_to = lambda event: event.kind == STACK
         api.put(STACK, a_stack())
         await until(lambda: reason(api) == Reason.RUNNING)
         assert missed() >= 1

@@ -8,7 +8,7 @@ import pytest
 from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK
 from slipway.api.meta import Object, timestamp
 from slipway.api.stack import Reason
-from slipway.reconcilers import hearing
+from slipway.reconcilers import controller, hearing
 from tests.functional.test_stack_operator import children, reason, reasons, settings
 from tests.support import api_answers
 from tests.support.fake_api import FakeApi
@@ -149,18 +149,47 @@ async def test_a_deaf_watch_is_noticed(api: FakeApi, monkeypatch: pytest.MonkeyP
         api.put(STACK, a_stack())
         await until(lambda: reason(api) == Reason.RUNNING)
         assert operator.controller.deaf() is None
-        operator.deaf_to = lambda event: event.kind == POD
+        operator.cluster.deaf_to = lambda event: event.kind == POD
         api.edit(POD, api.names(POD)[0], lambda pod: pod["status"].update(message="changed"))
         await until(lambda: operator.controller.deaf() == "the watch of pods is deaf")
-        operator.deaf_to = lambda event: False
+        operator.cluster.deaf_to = lambda event: False
         api.edit(POD, api.names(POD)[0], lambda pod: pod["status"].update(message="once more"))
         await until(lambda: operator.controller.deaf() is None)
+
+
+@pytest.mark.parametrize("too_old", [False, True], ids=["goes-on", "lists-anew"])
+async def test_a_watch_of_children_that_ends_is_opened_again(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, too_old: bool
+) -> None:
+    """What happened in between is heard of, with no sweep."""
+    monkeypatch.setattr(controller, "RECONNECT_SECONDS", 0.002)
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        api.end_watches()
+        lose_pod(api)
+        if too_old:
+            api.oldest = api.revision
+        await until(lambda: reason(api, type_="Stalled") == Reason.POD_DELETED)
+        api.put(STACK, a_stack(2, 2))
+        await until(lambda: reason(api, "stack-2-2") == Reason.RUNNING)
+
+
+async def test_a_watch_of_children_that_cannot_be_opened_is_tried_again(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "RECONNECT_SECONDS", 0.002)
+    api.refuse("watch", POD, api_answers.INTERNAL, times=3)
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await until(lambda: reason(api) == Reason.RUNNING)
+        await operator.settled()
 
 
 async def test_what_is_gone_makes_no_watch_deaf(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hearing, "DEAF_SECONDS", 0.0)
     async with Operator(api, settings(), sweep=0.002) as operator:
-        operator.deaf_to = lambda event: True
+        operator.cluster.deaf_to = lambda event: True
         api.put(STACK, a_stack())
         await until(lambda: operator.controller.deaf() is not None)
         api.remove(STACK, "stack-1-2")
@@ -171,7 +200,7 @@ async def test_a_missed_event_is_made_good_by_the_sweep(api: FakeApi) -> None:
     async with Operator(api, settings(), sweep=0.005) as operator:
         api.put(STACK, a_stack())
         await operator.settled()
-        operator.deaf_to = lambda event: event.change == "DELETED"
+        operator.cluster.deaf_to = lambda event: event.change == "DELETED"
         lose_pod(api)
         await until(lambda: reason(api, type_="Stalled") == Reason.POD_DELETED)
 
@@ -180,14 +209,14 @@ async def test_a_missed_end_of_a_stack_is_made_good_by_the_sweep(api: FakeApi) -
     async with Operator(api, settings(), sweep=0.005) as operator:
         api.put(STACK, a_stack())
         await operator.settled()
-        operator.deaf_to = lambda event: True
+        operator.cluster.deaf_to = lambda event: True
         api.remove(STACK, "stack-1-2")
         await until(lambda: operator.ledger._claims == {})
 
 
 async def test_a_missed_beginning_is_made_good_by_the_sweep(api: FakeApi) -> None:
     async with Operator(api, settings(), sweep=0.005) as operator:
-        operator.deaf_to = lambda event: event.kind == STACK
+        operator.cluster.deaf_to = lambda event: event.kind == STACK
         api.put(STACK, a_stack())
         await until(lambda: reason(api) == Reason.RUNNING)
 
@@ -196,7 +225,7 @@ async def test_a_sweep_that_fails_is_no_end(api: FakeApi) -> None:
     async with Operator(api, settings(), sweep=0.002) as operator:
         api.refuse("list", NODE, api_answers.INTERNAL, times=3)
         api.refuse("list", STACK, api_answers.INTERNAL, times=3)
-        operator.deaf_to = lambda event: True
+        operator.cluster.deaf_to = lambda event: True
         api.put(STACK, a_stack())
         await until(lambda: len(api.names(POD)) == 1)
 

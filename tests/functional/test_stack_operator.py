@@ -324,7 +324,7 @@ async def test_a_restart_remembers_pairs_ports_users_and_room(api: FakeApi) -> N
 async def test_a_stack_of_the_same_pair_in_the_way(api: FakeApi) -> None:
     """A Service of a live Stack that this operator has not heard of (as after a split brain) stays."""
     async with Operator(api, settings()) as operator:
-        operator.deaf_to = lambda event: "other" in str(event.obj["metadata"])
+        operator.cluster.deaf_to = lambda event: "other" in str(event.obj["metadata"])
         api.put(STACK, a_stack(1, 2, name="other"))
         service = api.put(SERVICE, a_service("stack-1-2", 30007, owner=controller_of("Stack", "other", "uid-other")))
         api.put(STACK, a_stack(1, 2))

@@ -9,7 +9,7 @@ from slipway.api.meta import Object, ObjectMeta
 from slipway.cluster import Cluster, _error
 from slipway.errors import Conflict, NotFound, NotLeading
 from tests.support.api_answers import Answer
-from tests.support.fake_api import FakeApi, Write
+from tests.support.fake_api import Event, FakeApi, Write, matches
 
 
 class FakeCluster(Cluster):
@@ -18,6 +18,8 @@ class FakeCluster(Cluster):
     def __init__(self, api: FakeApi, dies_after: int | None = None) -> None:
         self.api = api
         self._left = dies_after
+        self.deaf_to: Callable[[Event], bool] = lambda _: False
+        """Events that its watches lose."""
         self.died = asyncio.Event()
         self.leads = True
         """Whether its lease holds."""
@@ -35,10 +37,16 @@ class FakeCluster(Cluster):
         found: tuple[list[Object], str] = await self._called(lambda: self.api.list_all(kind, labels))
         return found
 
-    async def watch(self, kind: Kind, namespace: str, version: str) -> AsyncIterator[tuple[str, Object]]:
-        self.api.check_watch(kind, int(version))
+    async def watch(
+        self, kind: Kind, namespace: str, version: str, labels: str = ""
+    ) -> AsyncIterator[tuple[str, Object]]:
+        await self._called(lambda: self.api.check_watch(kind, int(version)))
         async for event in self.api.watch(kind, int(version)):
-            yield event.change, event.obj
+            await self.runs.wait()
+            if self.died.is_set():
+                await self._hang()
+            if matches(event.obj, labels) and not self.deaf_to(event):
+                yield event.change, event.obj
 
     async def create(self, kind: Kind, body: Object, namespace: str = "") -> Object:
         made: Object = await self._wrote("create", kind, body["metadata"]["name"], lambda: self.api.create(kind, body))

@@ -14,11 +14,11 @@ from slipway.api.meta import ObjectMeta
 from slipway.builders.event import Notice
 from slipway.reconcilers import deadlines, queue
 from slipway.reconcilers import stack as stack_reconciler
-from slipway.reconcilers.controller import CHILDREN, Controller
+from slipway.reconcilers.controller import Controller
 from slipway.reconcilers.events import Recorder
 from slipway.reconcilers.stack import StackReconciler
 from slipway.settings import Settings
-from tests.support.fake_api import Event, FakeApi, matches
+from tests.support.fake_api import Event, FakeApi
 from tests.support.fake_cluster import FakeCluster
 from tests.support.objects import CREATED, NAMESPACE
 
@@ -72,17 +72,14 @@ class Operator:
         self.cluster = FakeCluster(api, dies_after)
         self.events = Memory(self.cluster)
         self.controller = Controller(StackReconciler, self.cluster, settings, NAMESPACE, sweep, self.events)
-        self.deaf_to: Callable[[Event], bool] = lambda _: False
-        """Events that its watches lose."""
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
         self._now = api.now
 
     async def __aenter__(self) -> Self:
         await self.controller.start()
-        for kind in self.controller.kinds:
-            for obj in self.api.list_all(kind, "" if kind == STACK else CHILDREN)[0]:
-                self.controller.seen(kind, None, obj)
+        for obj in self.api.list_all(STACK)[0]:
+            self.controller.seen(STACK, None, obj)
         self._unsubscribe = self.api.subscribe(self._heard)
         self._task = asyncio.create_task(self.controller.run())
         return self
@@ -131,8 +128,5 @@ class Operator:
         return not waiting and all(when > now for when in due._current.values())
 
     def _heard(self, event: Event) -> None:
-        kind = event.kind
-        if kind not in self.controller.kinds or self.deaf_to(event):
-            return
-        if kind == STACK or matches(event.obj, CHILDREN):
-            self.controller.seen(kind, event.change, event.obj)
+        if event.kind == STACK and not self.cluster.deaf_to(event):
+            self.controller.seen(STACK, event.change, event.obj)

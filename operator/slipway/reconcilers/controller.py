@@ -12,7 +12,7 @@ from slipway.api.meta import Object, ObjectMeta
 from slipway.builders.meta import MANAGED_BY, MANAGER, label_of
 from slipway.cache import ObjectCache, View, owner_uid
 from slipway.cluster import Cluster
-from slipway.errors import NotFound
+from slipway.errors import ApiError, Gone, NotFound
 from slipway.metrics import CONTROLLERS, MISSED
 from slipway.reconcilers.children import Children
 from slipway.reconcilers.deadlines import Deadlines
@@ -22,6 +22,8 @@ from slipway.reconcilers.queue import WorkQueue
 from slipway.settings import Settings
 
 log = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = 1.0
 
 CHILDREN = f"{MANAGED_BY}={MANAGER}"
 """Label selector of everything we make."""
@@ -81,14 +83,10 @@ class Controller:
         self._queue = WorkQueue(settings.workers, self.kind.kind)
         self._deadlines = Deadlines(self._queue.add)
         self._hearing = Hearing()
+        self._versions: dict[Kind, str] = {}  # from which on a watch has something to tell
         self._suspects: set[str] = set()  # children without an owner at the last sweep
         self._events = events or Recorder(cluster)
         self._reconciler = reconciler(cluster, settings, self._own, self._children, self._deadlines, self._events)
-
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """What must be watched for it."""
-        return (self.kind, *self._children.caches)
 
     @property
     def resources(self) -> ObjectCache:
@@ -108,7 +106,8 @@ class Controller:
         """Reconcile until closed, and what was begun then is done, or until cancelled."""
         with CONTROLLERS.shown(self.kind, self._queue, self._reconciler.measured):
             async with asyncio.TaskGroup() as group:
-                jobs = (self._deadlines.run(), self._sweep(), self._events.run())
+                jobs = [self._deadlines.run(), self._sweep(), self._events.run()]
+                jobs += [self._follow(kind) for kind in self._children.caches]
                 beside = [group.create_task(job) for job in jobs]
                 await self._queue.run(self._reconciler.reconcile)
                 for task in beside:
@@ -139,22 +138,41 @@ class Controller:
 
     async def _list(self) -> list[tuple[Kind, Object]]:
         """Compare the caches with the cluster; returns what the watches missed."""
-        missed = []
-        for kind in self.kinds:
-            objects, version = await self._cluster.list(kind, self._namespace, self._selector(kind))
-            gone, fresh = self._cache(kind).replace(objects, version)
-            for obj in gone:
-                self._hearing.gone(obj)
-            for obj in fresh:
-                self._hearing.missed(kind, obj)
-            missed += [(kind, obj) for obj in gone + fresh]
-        return missed
+        kinds = (self.kind, *self._children.caches)
+        return [(kind, obj) for kind in kinds for obj in await self._list_one(kind)]
+
+    async def _list_one(self, kind: Kind) -> list[Object]:
+        selector = "" if kind == self.kind else CHILDREN
+        objects, self._versions[kind] = await self._cluster.list(kind, self._namespace, selector)
+        gone, fresh = self._cache(kind).replace(objects, self._versions[kind])
+        for obj in gone:
+            self._hearing.gone(obj)
+        for obj in fresh:
+            self._hearing.missed(kind, obj)
+        return gone + fresh
+
+    async def _follow(self, kind: Kind) -> None:
+        """The watch of a child kind: from the list on, and again from where it broke off."""
+        loop = asyncio.get_running_loop()
+        while True:
+            next_try = loop.time() + RECONNECT_SECONDS
+            try:
+                if kind not in self._versions:
+                    for obj in await self._list_one(kind):
+                        self._enqueue(kind, obj)
+                watch = self._cluster.watch(kind, self._namespace, self._versions[kind], CHILDREN)
+                async for change, obj in watch:
+                    self._versions[kind] = obj["metadata"]["resourceVersion"]
+                    if change != "BOOKMARK":
+                        self.seen(kind, change, obj)
+            except Gone:
+                del self._versions[kind]
+            except ApiError as error:
+                log.warning("the watch of %s is down, again in %g s: %s", kind.plural, RECONNECT_SECONDS, error)
+            await asyncio.sleep(next_try - loop.time())  # a watch that lasted is opened again at once
 
     def _cache(self, kind: Kind) -> ObjectCache:
         return self._own if kind == self.kind else self._children.caches[kind]
-
-    def _selector(self, kind: Kind) -> str:
-        return "" if kind == self.kind else CHILDREN
 
     async def _sweep(self) -> None:
         while True:

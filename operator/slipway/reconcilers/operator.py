@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import kopf
 
-from slipway.api.kinds import GROUP, Kind
 from slipway.api.meta import Object
 from slipway.cluster import Cluster
 from slipway.errors import Unavailable
@@ -20,7 +19,7 @@ from slipway.lease import Lease
 from slipway.metrics import LEADER, MIRROR_BEHIND, MIRROR_SUCCESS, REGISTRY
 from slipway.mirror.mirror import Mirror
 from slipway.probes import Heartbeat, Probes
-from slipway.reconcilers.controller import CHILDREN, Controller
+from slipway.reconcilers.controller import Controller
 from slipway.reconcilers.stack import StackReconciler
 from slipway.settings import Settings
 
@@ -136,7 +135,7 @@ async def _watches(controllers: list[Controller], namespace: str) -> asyncio.Tas
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         registry=_registry(controllers),
-        settings=_kopf_settings(controllers),
+        settings=_kopf_settings(),
         standalone=True,
         namespaces=[namespace],
     )
@@ -169,9 +168,8 @@ def _registry(controllers: list[Controller]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login)
     for controller in controllers:
-        for kind in controller.kinds:
-            seen = functools.partial(_seen, controller, kind)
-            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(seen)
+        kind, seen = controller.kind, functools.partial(_seen, controller)
+        kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(seen)
     return registry
 
 
@@ -188,15 +186,15 @@ class _NoDiffs(kopf.DiffBaseStorage):
         return None
 
 
-async def _seen(controller: Controller, kind: Kind, event: Any, **_: Any) -> None:
-    controller.seen(kind, event["type"], event["object"])
+async def _seen(controller: Controller, event: Any, **_: Any) -> None:
+    controller.seen(controller.kind, event["type"], event["object"])
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
-def _kopf_settings(controllers: list[Controller]) -> kopf.OperatorSettings:
+def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # Events are for what people look for, not a copy of the log
     settings.scanning.disabled = True  # CRDs and namespaces do not come and go under us: no right to watch them
@@ -205,8 +203,4 @@ def _kopf_settings(controllers: list[Controller]) -> kopf.OperatorSettings:
     # By default kopf gives a watch up after a minute without the API server, and waits up to 21 s between two tries.
     settings.networking.error_backoffs = (1, 1, 2, 3, *[5] * 1000)
     settings.queueing.idle_timeout = 0.5  # seconds; kopf keeps a task for each object for that long, 5 by default
-    for controller in controllers:
-        for kind in controller.kinds:
-            if kind.group != GROUP:
-                settings.watching.label_selectors[kind.group, kind.version, kind.plural] = CHILDREN
     return settings
