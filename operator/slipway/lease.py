@@ -93,9 +93,7 @@ class Lease:
         except NotFound:
             await self._write({}, self._spec(self._identity, transitions=0))
             return True
-        self._informed_at = self._clock()
-        if record["metadata"]["resourceVersion"] != self._record.get("metadata", {}).get("resourceVersion"):
-            self._record, self._seen_at = record, self._clock()
+        self._see(record)
         spec = record.get("spec", {})
         if spec.get("holderIdentity"):
             runs_out = self._seen_at + spec.get("leaseDurationSeconds", self._seconds)
@@ -108,7 +106,7 @@ class Lease:
         try:
             await self._write(self._record, self._record["spec"] | {"renewTime": _micro_time()})
         except (Conflict, NotFound):  # edited, deleted or taken; what is still ours is renewed at the next turn
-            self._record = await self._cluster.get(LEASE, NAME, self._namespace)
+            self._see(await self._cluster.get(LEASE, NAME, self._namespace))
             if self._record.get("spec", {}).get("holderIdentity") != self._identity:
                 self._until = 0.0
 
@@ -116,12 +114,18 @@ class Lease:
         """Ours from the moment we asked, not from when the answer came."""
         asked = self._clock()
         if record:
-            self._record = await self._cluster.update(LEASE, record | {"spec": spec})
+            self._see(await self._cluster.update(LEASE, record | {"spec": spec}))
         else:
             body = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": {"name": NAME}, "spec": spec}
-            self._record = await self._cluster.create(LEASE, body, self._namespace)
-        self._informed_at = self._clock()
+            self._see(await self._cluster.create(LEASE, body, self._namespace))
         self._until = asked + SAFE_SHARE * self._seconds if spec["holderIdentity"] else 0.0
+
+    def _see(self, record: Object) -> None:
+        """Take in the record; one that has changed runs from now on."""
+        self._informed_at = self._clock()
+        if record["metadata"]["resourceVersion"] != self._record.get("metadata", {}).get("resourceVersion"):
+            self._seen_at = self._informed_at
+        self._record = record
 
     def _spec(self, holder: str, transitions: int | None = None) -> Object:
         now = _micro_time()

@@ -159,6 +159,30 @@ async def test_a_paused_leader_that_wakes_finds_out(
     assert holder(api) == "b", "what is another's is not given back"
 
 
+async def test_one_that_lost_it_takes_it_back_no_sooner_than_anyone(
+    api: FakeApi, candidate: Callable[..., Lease], ticks: Ticks
+) -> None:
+    """It learns of the other leader when it renews, and gives that one a whole duration as well."""
+    first, second = candidate("a"), candidate("b")
+    await first.acquire()
+    waiting = asyncio.create_task(second.acquire())
+    await asyncio.sleep(0.01)
+    keeping = asyncio.create_task(first.keep())
+    await asyncio.sleep(0)  # it has looked at its clock, and sleeps until it renews
+    ticks.now += SECONDS
+    await waiting
+    await keeping
+    again = asyncio.create_task(first.acquire())
+    for _ in range(5):
+        looks = api.gets
+        await until(lambda seen=looks: api.gets > seen + 3)  # type: ignore[misc]
+        assert holder(api) == "b"
+        ticks.now += 0.15 * SECONDS
+    ticks.now += 0.25 * SECONDS
+    await again
+    assert holder(api) == "a"
+
+
 async def test_a_lease_taken_away_is_lost_at_the_next_renewal(api: FakeApi, candidate: Callable[..., Lease]) -> None:
     leader = candidate("a")
     await leader.acquire()

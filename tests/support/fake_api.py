@@ -67,6 +67,7 @@ class FakeApi:
         self.events: list[Event] = []
         self.writes: list[Write] = []
         self.lists = 0  # answered
+        self.gets = 0
         self.node: str | None = "node-1"
         """Where new pods are placed, at once; None: nowhere."""
         self.starts = True
@@ -80,6 +81,7 @@ class FakeApi:
 
     def get(self, kind: Kind, name: str) -> Object:
         self._admit("get", kind)
+        self.gets += 1
         return copy.deepcopy(self._found(kind, name))
 
     def list_all(self, kind: Kind, labels: str = "") -> tuple[list[Object], str]:
