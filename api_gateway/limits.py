@@ -46,6 +46,11 @@ class Buckets:
         self._full_at[key] = full_at
         return 0.0
 
+    def give_back(self, key: Hashable) -> None:
+        """A token that was taken for nothing."""
+        if key in self._full_at:
+            self._full_at[key] -= self._interval
+
     def _sweep(self, now: float) -> None:
         """As often as an empty bucket takes to be full, so that it costs little for each token."""
         if now >= self._sweep_at:
@@ -82,9 +87,17 @@ class Limits:
     def start(self, spec: Object) -> None:
         """A start or deletion of a Stack; raises the Problem that its user has had too many."""
         user, most = spec["userId"], self.settings.stack_rate_per_user
-        if wait := self.starts.take((spec.get("tenant", ""), user)):
+        if wait := self.starts.take(_user(spec)):
             text = f"user {user} starts and deletes too many stacks: at most {most} in a minute"
             raise _too_many("user_starts", text, wait)
+
+    def not_started(self, spec: Object) -> None:
+        """Nothing came of it: the pair has a Stack already."""
+        self.starts.give_back(_user(spec))
+
+
+def _user(spec: Object) -> Hashable:
+    return spec.get("tenant", ""), spec["userId"]
 
 
 LIMITS = web.AppKey("limits", Limits)

@@ -37,6 +37,7 @@ async def create(request: web.Request) -> web.Response:
     try:
         made = await store.create(resource)
     except AlreadyExists:
+        request.app[LIMITS].not_started(resource["spec"])
         raise problems.Problem(409, f"user {body.user_id} already has a stack for problem {body.problem_id}") from None
     request[MADE] = made["metadata"]["uid"]
     settled = await _settled(request, made)

@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     ] = 86400.0
     stack_rate_per_user: Annotated[
         int, Field(alias="STACK_RATE_PER_USER", description="Starts and deletions of one user in a minute", ge=1)
-    ] = 30
+    ] = 60
     stack_scheduler_interval: Annotated[
         Duration, Field(alias="STACK_SCHEDULER_INTERVAL", description="Between two sweeps over all Stacks")
     ] = 10.0
