@@ -66,9 +66,9 @@ async def _watch(app: web.Application) -> AsyncIterator[None]:
 
 
 def _ended(watching: asyncio.Task[None]) -> None:
-    """A gateway whose watch has died answers from a frozen cache: better that it is started anew."""
+    """A gateway whose watch has died answers from a frozen cache: better that it starts anew."""
     if not watching.cancelled():
-        LOG.critical("the watch ended", exc_info=watching.exception())
+        LOG.critical("a watch ended", exc_info=watching.exception())
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from api_gateway.principal import PRINCIPAL
+from api_gateway.principal import PRINCIPAL, UNKNOWN
 from api_gateway.routing import Handler, is_mutation, pattern
 from slipway.log import AUDIT
 
@@ -14,7 +14,7 @@ log = logging.getLogger(AUDIT)
 
 MADE = web.RequestKey("made", str)
 """Id of what a request has made, which its path does not name."""
-NOBODY = "-"
+ABSENT = "-"
 LONGEST = 256  # characters of what a client chooses
 
 
@@ -35,9 +35,9 @@ async def audit(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _write(request: web.Request, status: int, milliseconds: int) -> None:
     fields: dict[str, str | int] = {
         **_who(request, status),
-        "client": request.remote or NOBODY,
+        "client": request.remote or ABSENT,
         "method": request.method,
-        "route": pattern(request) or NOBODY,
+        "route": pattern(request) or ABSENT,
         "resource": _resource(request),
         "status": status,
         "ms": milliseconds,
@@ -46,17 +46,17 @@ def _write(request: web.Request, status: int, milliseconds: int) -> None:
 
 
 def _who(request: web.Request, status: int) -> dict[str, str]:
-    """The principal; of a request whose credentials were not good there is none."""
-    principal = None if status == 401 else request.get(PRINCIPAL)
-    if principal is None:
-        return {"who": NOBODY, "tenant": NOBODY}
-    return {"who": principal.name, "tenant": principal.tenant or NOBODY}
+    """The principal; of a request that was let in as nobody there is none."""
+    principal = request.get(PRINCIPAL, UNKNOWN)
+    if principal is UNKNOWN or status == 401:
+        return {"who": ABSENT, "tenant": ABSENT}
+    return {"who": principal.name, "tenant": principal.tenant or ABSENT}
 
 
 def _resource(request: web.Request) -> str:
     made = request.get(MADE)
     named = [*request.match_info.values(), *([made] if made else [])]
-    return "/".join(named)[:LONGEST] or NOBODY
+    return "/".join(named)[:LONGEST] or ABSENT
 
 
 def _word(value: str | int) -> str:

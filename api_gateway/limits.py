@@ -16,7 +16,7 @@ from slipway.api.meta import Object
 from slipway.settings import Settings
 
 BURST_SECONDS = 4  # of writes may come at once
-IN_FLIGHT = 256  # writes of one client
+IN_FLIGHT = 1024  # writes of one client, which may be a whole contest's platform
 
 
 class Buckets:

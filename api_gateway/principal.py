@@ -30,7 +30,7 @@ class Principal:
 
 
 PRINCIPAL = web.RequestKey("principal", Principal)
-NOBODY = Principal("anonymous")
+UNKNOWN = Principal("anonymous")
 """Who has not been asked, or whose credentials are bad."""
 ANONYMOUS = Principal("anonymous", permissions=frozenset({EVERYTHING}))
 """Who brings no credentials where none are asked for."""

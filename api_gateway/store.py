@@ -10,9 +10,9 @@ from uuid import uuid4
 
 from slipway.api.kinds import Kind
 from slipway.api.meta import REQUEST, Object, ObjectMeta
-from slipway.cache import ObjectCache
+from slipway.cache import REMEMBERED, ObjectCache
 from slipway.cluster import WATCH_SILENCE_SECONDS, Cluster
-from slipway.errors import ApiError, Gone, NotFound, Unavailable
+from slipway.errors import ApiError, Gone, NotFound, Throttled, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Store:
         self._cache = ObjectCache()
         self._rendered: dict[str, tuple[str, dict[Render, bytes]]] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self._abandoned: set[str] = set()
+        self._abandoned: dict[str, None] = {}  # an ordered set
         self._removals: set[asyncio.Task[None]] = set()
         self._call_seconds = call_seconds
         self._heard_by = math.inf
@@ -81,8 +81,10 @@ class Store:
             made = await self._cluster.create(self.kind, resource, self._namespace)
         except NotFound as error:
             raise Unavailable(f"{self.kind.plural} are not installed in the cluster: {error}") from error
+        except Throttled:
+            raise  # the server has not seen it
         except Unavailable:
-            self._abandoned.add(token)  # it may have been made all the same: then the watch brings it, or has
+            self._abandon(token)  # it may have been made all the same: then the watch brings it, or has
             for known in list(self._cache):
                 self._remove_abandoned(known)
             raise
@@ -106,6 +108,7 @@ class Store:
             await self.wait_for(metadata.uid, lambda seen: seen is None, GONE_SECONDS)
         except TimeoutError:
             self._cache.remove(resource)
+            self._wake(resource)
 
     def remove(self, resource: Object) -> None:
         """Delete it in the background, and try until it works."""
@@ -194,11 +197,16 @@ class Store:
             self._remove_abandoned(resource)
         self._wake(resource)
 
+    def _abandon(self, token: str) -> None:
+        self._abandoned[token] = None
+        if len(self._abandoned) > REMEMBERED:
+            del self._abandoned[next(iter(self._abandoned))]
+
     def _remove_abandoned(self, resource: Object) -> None:
         """Delete what came of a create whose answer was lost: the client was told that it failed."""
         token = resource["metadata"].get("annotations", {}).get(REQUEST)
         if token in self._abandoned:
-            self._abandoned.discard(token)
+            del self._abandoned[token]
             self.remove(resource)
 
     def _wake(self, resource: Object) -> None:

@@ -13,8 +13,8 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     try:
         uvloop.run(run(settings))
-    except SlipwayError as error:  # what fails later is tried again
-        raise SystemExit(f"the operator cannot start: {error}") from error
+    except SlipwayError as error:
+        raise SystemExit(f"the operator cannot go on: {error}") from error
 
 
 if __name__ == "__main__":

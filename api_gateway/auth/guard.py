@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from api_gateway.auth.local import check_local, check_same_origin, is_loopback
+from api_gateway.auth.local import check_local, check_same_origin
 from api_gateway.auth.service import Auth, unauthorized
-from api_gateway.principal import ANONYMOUS, NOBODY, PRINCIPAL, Principal
+from api_gateway.principal import ANONYMOUS, PRINCIPAL, UNKNOWN, Principal
 from api_gateway.problems import Problem
 from api_gateway.routing import Access, Handler, Operation
+from slipway.rules.addresses import is_loopback
 from slipway.settings import Settings
 
 MISSING = "credentials are required: Authorization: Bearer and a token, or X-API-KEY and a valid API key"
@@ -28,10 +29,12 @@ def guard(settings: Settings, operations: Iterable[Operation], auth: Auth) -> Mi
         if access == "open":
             if anonymous:
                 check_page(request)
-            return NOBODY
+            return UNKNOWN
         if brought := await auth.principal(request):
+            if access == "local" and brought.tenant:
+                raise Problem(403, "these figures are of all tenants")
             return brought
-        if access == "local" and is_loopback(request.remote or ""):
+        if access == "local" and settings.anonymous is not False and is_loopback(request.remote or ""):
             check_local(request)
             return ANONYMOUS
         if access == "local" or not anonymous:
@@ -41,7 +44,7 @@ def guard(settings: Settings, operations: Iterable[Operation], auth: Auth) -> Mi
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[PRINCIPAL] = NOBODY
+        request[PRINCIPAL] = UNKNOWN
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
         operation = routes.get((method, resource.canonical)) if resource else None

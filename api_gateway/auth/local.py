@@ -1,22 +1,11 @@
 """What is this machine alone: addresses, hosts, and the pages that may call where nobody is asked for credentials."""
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from api_gateway.problems import Problem
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        address = ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+from slipway.rules.addresses import is_loopback
 
 
 def check_local(request: web.Request) -> None:

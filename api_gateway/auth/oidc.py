@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api_gateway.auth import jose
 from api_gateway.auth.jose import BadToken
-from api_gateway.auth.local import is_loopback
 from api_gateway.auth.refreshed import Refreshed
 from api_gateway.principal import Principal
 from slipway.access.records import is_tenant
 from slipway.errors import InvalidInput
+from slipway.rules.addresses import is_loopback
 from slipway.settings import Settings, variable
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,8 @@ class Issuer:
         found = await _document(session, self._url.rstrip("/") + "/.well-known/openid-configuration")
         if not isinstance(found, dict) or found.get("issuer") != self._url:
             raise ValueError("its discovery document names another issuer")
-        if not _is_safe(url := found.get("jwks_uri")):
+        url = found.get("jwks_uri")
+        if not _is_safe(url) or (str(url).startswith("http:") and not self._url.startswith("http:")):
             raise ValueError("its discovery document's jwks_uri is no https:// URL")
         return str(url)
 

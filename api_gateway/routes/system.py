@@ -141,6 +141,7 @@ OPERATIONS = (
         TAG,
         media="text/plain",
         access="local",
+        permission="stack:list",
     ),
     Operation("GET", "/openapi.json", openapi, "This document", TAG, access="open"),
     Operation("GET", "/docs", swagger, "Swagger UI", TAG, media="text/html", access="open"),

@@ -37,7 +37,7 @@ def pod_view(obj: Object) -> Object:
 
 
 REMEMBERED = 4096
-"""Deletions remembered, so that a late answer to a write brings nothing back to life. UIDs are never reused."""
+"""Of deletions, so that a late answer to a write brings nothing back to life; and of whatever else may come late."""
 
 View = Callable[[Object], Object]
 """Cuts an object down to what is read of it."""

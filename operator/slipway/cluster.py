@@ -145,13 +145,20 @@ class Cluster:
         query = {"fieldManager": FIELD_MANAGER}
         return await self._call("PATCH", path, query, {"metadata": guard, "status": status}, MERGE_PATCH)
 
-    async def delete(self, kind: Kind, metadata: ObjectMeta) -> None:
-        """Delete this very object (its UID), and then what it owns. One that is gone already is fine."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": metadata.uid}}
+    async def delete(self, kind: Kind, metadata: ObjectMeta, *, unchanged: bool = False) -> None:
+        """Delete this very object (its UID), and then what it owns. One that is gone already is fine.
+
+        unchanged: only in the version that `metadata` was read from, else Conflict.
+        """
+        preconditions = {"uid": metadata.uid} | ({"resourceVersion": metadata.resource_version} if unchanged else {})
+        body = {"propagationPolicy": "Background", "preconditions": preconditions}
         try:
             await self._call("DELETE", _path(kind, metadata.namespace, metadata.name), body=body)
-        except (errors.NotFound, errors.Conflict):  # Conflict: another object has that name by now
+        except errors.NotFound:
             return
+        except errors.Conflict:  # or another object has that name by now
+            if unchanged:
+                raise
 
     async def _call(
         self,

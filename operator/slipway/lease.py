@@ -91,11 +91,13 @@ class Lease:
         try:
             record = await self._cluster.get(LEASE, NAME, self._namespace)
         except NotFound:
+            if self._record and self._clock() < self._seen_at + self._seconds:
+                return False  # deleted by hand: whoever led finds out when it renews
             await self._write({}, self._spec(self._identity, transitions=0))
             return True
         self._see(record)
         spec = record.get("spec", {})
-        if spec.get("holderIdentity"):
+        if spec.get("holderIdentity") not in (None, "", self._identity):  # ours: the answer to our write was lost
             runs_out = self._seen_at + spec.get("leaseDurationSeconds", self._seconds)
             if self._clock() < runs_out:
                 return False

@@ -39,8 +39,8 @@ MIRROR_SUCCESS = Gauge(
 LEADER = Gauge("slipway_leader", "Whether this process reconciles", registry=REGISTRY)
 
 ProcessCollector(registry=REGISTRY)
-for refused in sorted(REFUSED):
-    REFUSALS.labels(refused)  # a rate needs the zero before the first one
+for _reason in sorted(REFUSED):
+    REFUSALS.labels(_reason)  # a rate needs the zero before the first one
 
 
 class Meter:

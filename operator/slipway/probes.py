@@ -5,7 +5,6 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address
 from threading import Thread
 from time import monotonic
 from types import TracebackType
@@ -18,6 +17,7 @@ from pydantic import SecretStr
 
 from slipway.errors import CannotListen
 from slipway.probe_server import ProbeServer
+from slipway.rules.addresses import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -143,15 +143,6 @@ class Probes:
         told: list[Any] = []
         body = b"".join(self._metrics(environ | {"REQUEST_METHOD": "GET"}, lambda *args: told.extend(args)))
         return Answer(told[0], body, told[1])
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an IP address is this machine's own."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def _verdict(checks: Checks) -> Answer:

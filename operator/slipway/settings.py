@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         int, Field(description="Writes a second that one client may send, with bursts of four times that", ge=1)
     ] = 100
     login_attempts: Annotated[
-        int, Field(description="Failed logins a minute of one client, and of one user name", ge=1)
+        int, Field(description="Failed logins a minute of one client; ten times that for one user name", ge=1)
     ] = 10
     workers: Annotated[int, Field(description="Resources of one kind reconciled at once", ge=1, le=256)] = 16
     request_timeout: Annotated[Duration, Field(description="Of one call to the API server, with all its tries")] = 10.0

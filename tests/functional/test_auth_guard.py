@@ -24,7 +24,7 @@ from tests.support.until import until
 
 SETTINGS_KEY = "k" * 32
 RED_KEY, BLUE_KEY, WEAK_KEY = "slw_red", "slw_blue", "slw_weak"
-GUARDED = [o for o in OPERATIONS if o.permission]
+GUARDED = [o for o in OPERATIONS if o.access == "key"]
 LET_IN = {200, 201, 404, 409, 503}
 """The guard has nothing against it: what comes of it is another matter."""
 guarded = pytest.mark.parametrize("operation", GUARDED, ids=lambda o: f"{o.method} {o.path}")
@@ -49,7 +49,7 @@ async def sent(gateway: Gateway, operation: Operation, headers: dict[str, str], 
 def test_every_route_is_open_or_guarded() -> None:
     """A new route must be given its permission on purpose."""
     for operation in OPERATIONS:
-        assert (operation.access == "key") == bool(operation.permission), operation.path
+        assert (operation.access != "open") == bool(operation.permission), operation.path
     assert {o.permission for o in GUARDED} <= set(PERMISSIONS)
 
 
@@ -256,7 +256,9 @@ async def test_a_good_key_needs_no_local_host(start_gateway: StartGateway, api: 
 async def test_metrics_are_for_this_machine_or_a_key(
     start_gateway: StartGateway, api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_in(api, keys={"weak": a_key(WEAK_KEY)})
+    seer, tenants = "a key that sees all", "a key of one tenant"
+    keys = {"weak": a_key(WEAK_KEY), "seer": a_key(seer, "stack:list"), "tenants": a_key(tenants, "*", tenant="red")}
+    let_in(api, keys=keys)
 
     async def status(gateway: Gateway, headers: dict[str, str]) -> int:
         async with gateway.client.get("/metrics", headers=headers) as response:
@@ -268,7 +270,13 @@ async def test_metrics_are_for_this_machine_or_a_key(
         assert await status(gateway, key("bad")) == 401
         monkeypatch.setattr("aiohttp.web.Request.remote", "10.1.2.3")
         assert await status(gateway, {}) == 401
-        assert await status(gateway, key(WEAK_KEY)) == 200
+        assert await status(gateway, key(WEAK_KEY)) == 403
+        assert await status(gateway, key(tenants)) == 403, "they are of all tenants"
+        assert await status(gateway, key(seer)) == 200
+    monkeypatch.undo()
+    async with start_gateway(anonymous=False) as gateway:
+        assert await status(gateway, {}) == 401, "a proxy on this machine calls from loopback as well"
+        assert await status(gateway, key(seer)) == 200
 
 
 async def test_a_new_key_works_at_once_and_a_removed_one_no_more(start_gateway: StartGateway, api: FakeApi) -> None:

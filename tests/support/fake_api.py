@@ -127,11 +127,13 @@ class FakeApi:
             raise api_answers.MODIFIED
         return self._change(kind, before | {"status": merged(before.get("status", {}), patch["status"])})
 
-    def delete(self, kind: Kind, name: str, uid: str = "") -> None:
+    def delete(self, kind: Kind, name: str, uid: str = "", version: str = "") -> None:
         self._admit("delete", kind)
         found = self._found(kind, name)
         if uid and uid != found["metadata"]["uid"]:
             raise api_answers.OTHER_UID
+        if version and version != found["metadata"]["resourceVersion"]:
+            raise api_answers.MODIFIED
         self.remove(kind, name)
 
     # what others do to the cluster

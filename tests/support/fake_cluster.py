@@ -67,12 +67,15 @@ class FakeCluster(Cluster):
         made: Object = await self._wrote("patch_status", kind, name, lambda: self.api.patch_status(kind, name, body))
         return made
 
-    async def delete(self, kind: Kind, metadata: ObjectMeta) -> None:
-        name, uid = metadata.name, metadata.uid
+    async def delete(self, kind: Kind, metadata: ObjectMeta, *, unchanged: bool = False) -> None:
+        name, uid, version = metadata.name, metadata.uid, metadata.resource_version if unchanged else ""
         try:
-            await self._wrote("delete", kind, name, lambda: self.api.delete(kind, name, uid))
-        except (NotFound, Conflict):
+            await self._wrote("delete", kind, name, lambda: self.api.delete(kind, name, uid, version))
+        except NotFound:
             return
+        except Conflict:
+            if unchanged:
+                raise
 
     async def _wrote(self, verb: str, kind: Kind, name: str, do: Callable[[], Any]) -> Any:
         if not self.slips:

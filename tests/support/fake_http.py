@@ -83,7 +83,8 @@ async def _answer(api: FakeApi, request: kmock.Request) -> kmock.Payload:
         case "PATCH", "status":
             made = api.patch_status(kind, name, body)
         case "DELETE", None:
-            api.delete(kind, name, (body or {}).get("preconditions", {}).get("uid", ""))
+            wanted = (body or {}).get("preconditions", {})
+            api.delete(kind, name, wanted.get("uid", ""), wanted.get("resourceVersion", ""))
             made = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
         case _:
             raise Answer(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")

@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from api_gateway import app as gateway
-from api_gateway.auth.local import is_loopback
 from slipway.cli import main
 from slipway.errors import InvalidInput
+from slipway.rules.addresses import is_loopback
 from slipway.settings import Settings, problems
 
 DEFAULTS = {

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from slipway.api.meta import Object
 from slipway.errors import InvalidInput, MirrorError, MirrorThrottled
@@ -17,6 +18,8 @@ TURN_SECONDS = 1.0  # between two comparisons
 READ_SECONDS = 600.0  # after so long the table is read again: someone may have changed it
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0  # seconds until the next try after a failure
 RESEND_DELAYS = (0.1, 0.4, 1.6)  # seconds; for what DynamoDB had no room for
+
+T = TypeVar("T")
 
 _UNSURE = b""  # of an item whose write has begun: equal to no digest, and no reason to think that it is not there
 
@@ -55,11 +58,13 @@ class Mirror:
 
     async def run(self) -> None:
         """Compare and write until cancelled; whatever fails is tried again."""
+        self._read_at = None  # what another leader wrote meanwhile is not known
         try:
             while True:
                 pause = await self._try()
                 await asyncio.sleep(pause)
         finally:
+            self.behind = 0
             self._table.close()
 
     async def _try(self) -> float:
@@ -120,7 +125,7 @@ class Mirror:
     async def _send(self, changes: list[Change]) -> list[Change]:
         """Returns what DynamoDB had no room for."""
         self._known.update({change.uid: _UNSURE for change in changes})
-        left = await asyncio.to_thread(self._table.write, changes)
+        left = await _finished(self._table.write, changes)
         for change in changes:
             if change.uid in left:
                 continue
@@ -147,3 +152,13 @@ class Mirror:
         if self._told:
             log.info("the mirror has caught up")
             self._told.clear()
+
+
+async def _finished(call: Callable[..., T], *given: Any) -> T:
+    """A write in a thread, to its end: what landed after a cancellation would be unknown to whoever leads next."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *given))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

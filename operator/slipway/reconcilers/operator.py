@@ -16,7 +16,7 @@ from slipway.api.meta import Object
 from slipway.cluster import Cluster
 from slipway.errors import Unavailable
 from slipway.lease import Lease
-from slipway.metrics import LEADER, MIRROR_BEHIND, MIRROR_SUCCESS, REGISTRY
+from slipway.metrics import MIRROR_BEHIND, MIRROR_SUCCESS, REGISTRY
 from slipway.mirror.mirror import Mirror
 from slipway.probes import Heartbeat, Probes
 from slipway.reconcilers.controller import Controller
@@ -26,6 +26,7 @@ from slipway.settings import Settings
 log = logging.getLogger(__name__)
 
 
+BEGIN_SECONDS = 1.0
 DRAIN_SECONDS = 15.0
 """What is under way at the end may take so long: a reconcile is a few calls to the API server."""
 
@@ -50,8 +51,10 @@ class Operator:
             log.info("standing by")
             await _until_first(self._lease.acquire(), self._stop.wait())
             if self._lease.held():
-                await self._lead_until_lost()
-                await self._lease.release()
+                try:
+                    await self._lead_until_lost()
+                finally:
+                    await self._lease.release()
 
     def deaf(self) -> str | None:
         """Which watches bring nothing any more; None while all is well."""
@@ -68,7 +71,8 @@ class Operator:
         try:
             await _until_first(self._lease.keep(), self._lead())
         except Unavailable as error:
-            log.warning("cannot begin to reconcile: %s", error)
+            log.warning("cannot begin to reconcile, again in %g s: %s", BEGIN_SECONDS, error)
+            await asyncio.sleep(BEGIN_SECONDS)
         finally:
             self._controllers = []
             self._stop_on_signals()  # kopf's handlers outlive it
@@ -79,8 +83,9 @@ class Operator:
         async with Cluster.connect(settings.request_timeout, self._lease.held) as cluster:
             namespace, sweep = settings.stack_namespace, settings.stack_scheduler_interval
             controllers = [Controller(StackReconciler, cluster, settings, namespace, sweep)]
-            for controller in controllers:
-                await controller.start()
+            await _until_first(_started(controllers), self._stop.wait())
+            if self._stop.is_set():
+                return
             watches = await _watches(controllers, namespace)
             self._stop_on_signals()  # kopf took them for itself
             self._controllers = controllers
@@ -106,7 +111,6 @@ async def run(settings: Settings) -> None:
     identity = f"{socket.gethostname()}_{uuid4().hex[:8]}"
     async with Cluster.connect(settings.lease_duration / 4) as own:
         lease = Lease(own, settings.namespace, identity, settings.lease_duration)
-        LEADER.set_function(lambda: float(lease.held()))
         operator, heartbeat = Operator(settings, lease), Heartbeat()
         probes = Probes(
             settings.probe_host,
@@ -118,6 +122,11 @@ async def run(settings: Settings) -> None:
         )
         with probes if settings.probe_port else nullcontext():
             await _until_first(operator.run(), heartbeat.run())
+
+
+async def _started(controllers: list[Controller]) -> None:
+    for controller in controllers:
+        await controller.start()
 
 
 async def _drained(controllers: list[Controller], work: list[asyncio.Task[None]]) -> None:

@@ -198,7 +198,7 @@ class StackReconciler:
     async def _expire(self, stack: Stack) -> None:
         if stack.spec.on_expiry == "Delete":
             log.info("stack %s: its time is over, deleting it", stack.metadata.name)
-            await self._cluster.delete(STACK, stack.metadata)
+            await self._cluster.delete(STACK, stack.metadata, unchanged=True)
             self._news.expired(stack, self._expires_at(stack))
         elif _finished(stack):
             await self._children.removed(stack.metadata.uid)
@@ -228,7 +228,7 @@ class StackReconciler:
             sweep = timedelta(seconds=self._settings.stack_scheduler_interval)
             due = min(due, stalled.last_transition_time + sweep)
             if datetime.now(UTC) >= due:
-                await self._cluster.delete(STACK, stack.metadata)
+                await self._cluster.delete(STACK, stack.metadata, unchanged=True)
                 return
         self._deadlines.set(uid, due)
 
