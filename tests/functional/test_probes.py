@@ -17,7 +17,8 @@ from pydantic import SecretStr
 
 from slipway import probe_server, probes
 from slipway.errors import CannotListen
-from slipway.probes import Checks, Heartbeat, Probes, is_loopback
+from slipway.probes import Checks, Heartbeat, Probes
+from slipway.rules.addresses import is_loopback
 from tests.support.eventually import eventually
 from tests.support.until import until
 

@@ -263,6 +263,21 @@ async def test_time_is_over_delete(api: FakeApi, clock: Clock) -> None:
         assert operator.ledger._claims == {}
 
 
+async def test_a_stack_renewed_in_the_last_moment_lives_on(api: FakeApi, clock: Clock) -> None:
+    """The operator has not heard of it yet when the time is over."""
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack(ttl="90s"))
+        await operator.settled()
+        heard, operator.cluster.deaf_to = operator.cluster.deaf_to, lambda event: True
+        renewed = api.edit(STACK, "stack-1-2", lambda s: s["spec"].update(ttl="2h"))
+        clock.advance(90)
+        await until(lambda: operator.controller._queue._failures)
+        operator.cluster.deaf_to = heard
+        operator.controller.seen(STACK, "MODIFIED", renewed)
+        await operator.settled()
+        assert reason(api) == Reason.RUNNING
+
+
 async def test_time_is_over_by_the_setting(api: FakeApi, clock: Clock) -> None:
     async with Operator(api, settings(stack_ttl=60)) as operator:
         api.put(STACK, a_stack())
