@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from slipway import probe_server, probes
 from slipway.errors import CannotListen
 from slipway.probes import Checks, Heartbeat, Probes
-from slipway.rules.addresses import is_loopback
 from tests.support.eventually import eventually
 from tests.support.until import until
 
@@ -120,25 +119,6 @@ def test_metrics_from_elsewhere(monkeypatch: pytest.MonkeyPatch, key: str | None
         assert (b"slipway_test" in body) is (expected == 200)
         assert KEY.encode() not in body
         assert ask(running, "/healthz") == (200, {"status": "ok"})  # health is for everybody
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.9.10", True),
-        ("::1", True),
-        ("::ffff:127.0.0.1", True),
-        ("10.0.0.7", False),
-        ("::ffff:10.0.0.7", False),
-        ("fe80::1%eth0", False),
-        ("0.0.0.0", False),
-        ("localhost", False),
-        ("", False),
-    ],
-)
-def test_loopback(address: str, expected: bool) -> None:
-    assert is_loopback(address) is expected
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/healthz/x", "/HEALTHZ", "/%2e%2e/etc/passwd", "/favicon.ico"])
