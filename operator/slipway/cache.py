@@ -26,7 +26,10 @@ def whole(obj: Object) -> Object:
 def pod_view(obj: Object) -> Object:
     """Of a pod, what observers read: it is made once and never compared again."""
     metadata = obj["metadata"]
-    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "ownerReferences")
+    kept = (
+        *("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences"),
+        *("creationTimestamp", "deletionTimestamp"),
+    )
     spec, status = obj["spec"], obj.get("status", {})
     read = ("phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses")
     return {

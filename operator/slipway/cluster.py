@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -100,7 +100,7 @@ class Cluster:
 
     async def watch(
         self, kind: Kind, namespace: str, version: str, labels: str = ""
-    ) -> AsyncIterator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object], None]:
         """Changes since `version` as (ADDED|MODIFIED|DELETED|BOOKMARK, object) until the server ends the watch.
 
         Raises Gone when `version` is too old, Unavailable when the connection breaks or falls silent.

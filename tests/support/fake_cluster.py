@@ -1,7 +1,7 @@
 """`Cluster` without HTTP: the calls over a FakeApi, with a write log and a death on request."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, NoReturn
 
 from slipway.api.kinds import Kind
@@ -39,7 +39,7 @@ class FakeCluster(Cluster):
 
     async def watch(
         self, kind: Kind, namespace: str, version: str, labels: str = ""
-    ) -> AsyncIterator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object], None]:
         await self._called(lambda: self.api.check_watch(kind, int(version)))
         async for event in self.api.watch(kind, int(version)):
             await self.runs.wait()

@@ -13,6 +13,10 @@ def label_of(kind: Kind) -> str:
     return f"{kind.group}/{kind.singular}"
 
 
+UID = f"{GROUP}/uid"
+"""Label on every child: UID of its resource."""
+
+
 def labels(owner: Resource) -> dict[str, str]:
     """Labels by which people and watches find the children of a resource."""
     kind = owner.kind_of
@@ -21,13 +25,13 @@ def labels(owner: Resource) -> dict[str, str]:
         MANAGED_BY: MANAGER,
         "app.kubernetes.io/part-of": "slipway",
         label_of(kind): owner.metadata.name,
-        f"{kind.group}/uid": owner.metadata.uid,
+        UID: owner.metadata.uid,
     }
 
 
 def selector(owner: Resource) -> dict[str, str]:
     """Picks the pods of this very resource, not of one that had its name before."""
-    return {f"{owner.kind_of.group}/uid": owner.metadata.uid}
+    return {UID: owner.metadata.uid}
 
 
 def child(kind: Kind, name: str, owner: Resource) -> Object:

@@ -36,6 +36,20 @@ class Children:
         self.caches[kind].put(made)
         return made
 
+    async def labelled(self, kind: Kind, body: Object) -> Object:
+        """The child, made if need be, and with our labels put back; of the rest, nothing of a pod may change."""
+        found = await self.created(kind, body)
+        wanted = body["metadata"]["labels"]
+        if wanted.items() <= found["metadata"].get("labels", {}).items():
+            return found
+        made = await self._cluster.patch(
+            kind,
+            ObjectMeta.model_validate(found["metadata"]),
+            {"metadata": {"uid": found["metadata"]["uid"], "labels": wanted}},
+        )
+        self.caches[kind].put(made)
+        return made
+
     async def kept(self, kind: Kind, body: Object) -> Object:
         """The child, made if need be, and brought back to what `body` says where it differs."""
         found = await self.created(kind, body)

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import aclosing
 from typing import ClassVar, Protocol
 
 from prometheus_client.core import Metric
 
 from slipway.api.kinds import Kind
 from slipway.api.meta import Object, ObjectMeta
-from slipway.builders.meta import MANAGED_BY, MANAGER, label_of
+from slipway.builders.meta import MANAGED_BY, MANAGER, UID, label_of
 from slipway.cache import ObjectCache, View, owner_uid
 from slipway.cluster import Cluster
 from slipway.errors import ApiError, Gone, NotFound
@@ -132,8 +133,11 @@ class Controller:
         self._enqueue(kind, obj)
 
     def _enqueue(self, kind: Kind, obj: Object) -> None:
-        uid = obj["metadata"]["uid"] if kind == self.kind else owner_uid(obj)
-        if uid:
+        if kind == self.kind:
+            self._queue.add(obj["metadata"]["uid"])
+            return
+        claimed = obj["metadata"].get("labels", {}).get(UID)  # all that is left where someone took the owner off
+        for uid in {owner_uid(obj), claimed} - {None}:
             self._queue.add(uid)
 
     async def _list(self) -> list[tuple[Kind, Object]]:
@@ -161,10 +165,11 @@ class Controller:
                     for obj in await self._list_one(kind):
                         self._enqueue(kind, obj)
                 watch = self._cluster.watch(kind, self._namespace, self._versions[kind], CHILDREN)
-                async for change, obj in watch:
-                    self._versions[kind] = obj["metadata"]["resourceVersion"]
-                    if change != "BOOKMARK":
-                        self.seen(kind, change, obj)
+                async with aclosing(watch) as events:
+                    async for change, obj in events:
+                        self._versions[kind] = obj["metadata"]["resourceVersion"]
+                        if change != "BOOKMARK":
+                            self.seen(kind, change, obj)
             except Gone:
                 del self._versions[kind]
             except ApiError as error:
@@ -196,7 +201,7 @@ class Controller:
             obj["metadata"]["uid"]: (kind, obj["metadata"]["name"])
             for kind, cache in self._children.caches.items()
             for obj in cache
-            if self._own.get(owner_uid(obj) or "") is None
+            if self._own.get(owner_uid(obj) or "") is None and "deletionTimestamp" not in obj["metadata"]
         }
         for uid in self._suspects & orphans.keys():
             await self._remove_orphan(uid, *orphans[uid])

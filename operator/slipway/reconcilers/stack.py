@@ -162,9 +162,10 @@ class StackReconciler:
             raise Refusal(Reason.NODE_DELETED, f"node {status.node_name} was deleted, and the pod with it")
         if pod is None:
             await self._delete_stray_pod(stack, pod_name)
-            raise Refusal(Reason.POD_DELETED, f"pod {pod_name} was deleted")
+            raise Refusal(Reason.POD_DELETED, f"pod {pod_name} was deleted, or lost its label or its owner")
         if not self._children.find(SERVICE, uid, status.service_name):
-            raise Refusal(Reason.SERVICE_DELETED, f"service {status.service_name} was deleted")
+            lost = f"service {status.service_name} was deleted, or lost its label or its owner"
+            raise Refusal(Reason.SERVICE_DELETED, lost)
 
     async def _delete_stray_pod(self, stack: Stack, name: str) -> None:
         """A pod that someone took our labels off is no longer seen, but runs."""
@@ -236,9 +237,9 @@ class StackReconciler:
         before, after = stack.status.to_object(), status.to_object()
         if before != after:
             ready = status.condition("Ready")
-            log.info("stack %s: %s", stack.metadata.name, f"{ready.reason}: {ready.message}" if ready else "no status")
             removed: Object = dict.fromkeys(before.keys() - after.keys())
             written = await self._cluster.patch_status(STACK, stack.metadata, removed | after)
+            log.info("stack %s: %s", stack.metadata.name, f"{ready.reason}: {ready.message}" if ready else "no status")
             self._stacks.put(written)
             self._news.changed(stack, status, written)
 

@@ -59,7 +59,7 @@ class StackParts:
             await self._exclusive(stack, NETWORK_POLICY, children.network_policy)
             if not await self._earlier_pods_gone(stack, children.pod["metadata"]["name"]):
                 return None
-            return service, await self._children.created(POD, children.pod)
+            return service, await self._children.labelled(POD, children.pod)
 
     async def _service(self, stack: Stack, claim: Claim, body: Object) -> Object:
         """The Service, on the claimed port or, where a stranger holds that one, on another."""
