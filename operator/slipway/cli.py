@@ -12,7 +12,7 @@ from slipway.settings import Settings, load, variable
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="slipway", description="Look after a Slipway installation.")
     commands = parser.add_subparsers(dest="command", required=True)
-    config = commands.add_parser("config", help="print every setting, its value and where it comes from")
+    config = commands.add_parser("config", help="print every setting, its value and what it is for")
     config.add_argument("--json", action="store_true", help="as JSON, for programs")
     config.set_defaults(run=_config)
     access.add_to(commands)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK
+from slipway.api.kinds import NETWORK_POLICY, NODE, POD, SERVICE, STACK, Kind
 from slipway.api.meta import Object, timestamp
 from slipway.api.stack import Reason
 from slipway.reconcilers import controller, hearing
@@ -141,6 +141,30 @@ async def test_a_child_whose_owner_is_just_seen_late_stays(api: FakeApi) -> None
         seen = api.lists
         await until(lambda: api.lists > seen + 50)
         assert api.changes(POD, "DELETED") == 0
+
+
+async def test_a_pods_labels_are_put_back(api: FakeApi) -> None:
+    """By one of them its Service and its policy find it."""
+    async with Operator(api, settings()) as operator:
+        api.put(STACK, a_stack())
+        await operator.settled()
+        (pod,) = api.names(POD)
+        before = api.get(POD, pod)["metadata"]["labels"]
+        api.edit(POD, pod, lambda obj: obj["metadata"]["labels"].update({"slipway.dev/uid": "another", "theirs": "x"}))
+        await operator.settled()
+        assert api.get(POD, pod)["metadata"]["labels"] == before | {"theirs": "x"}
+        assert reason(api) == Reason.RUNNING
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(POD, Reason.POD_DELETED), (SERVICE, Reason.SERVICE_DELETED)])
+async def test_a_part_whose_owner_someone_took_off_is_a_loss(api: FakeApi, kind: Kind, expected: Reason) -> None:
+    """The sweep takes it away: nothing would, once the Stack is gone."""
+    async with Operator(api, settings(), sweep=0.002):
+        api.put(STACK, a_stack(onExpiry="Keep"))
+        await until(lambda: reason(api) == Reason.RUNNING)
+        api.edit(kind, api.names(kind)[0], lambda obj: obj["metadata"].update(ownerReferences=[]))
+        await until(lambda: reason(api, type_="Stalled") == expected)
+        await until(lambda: children(api) == 0)
 
 
 async def test_a_deaf_watch_is_noticed(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
